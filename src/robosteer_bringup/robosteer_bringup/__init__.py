@@ -1,0 +1,1 @@
+"""All together: launch files, the launcher, the robosteer command, parameters, rig files and layouts."""

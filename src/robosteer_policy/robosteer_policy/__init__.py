@@ -1,0 +1,1 @@
+"""How it acts: policy node, safety guard, action scheduling."""

@@ -1,0 +1,1 @@
+"""What the robot is: the rig contract, units, limits, kinematics, stream alignment and actions."""

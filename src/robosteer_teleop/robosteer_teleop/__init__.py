@@ -1,0 +1,1 @@
+"""How it is shown: teleoperation and the crash-safe episode recorder."""
