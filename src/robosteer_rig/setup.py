@@ -27,7 +27,7 @@ setup(
         (f"share/{PACKAGE}/launch", glob("launch/*.launch.py")),
         (f"share/{PACKAGE}/config", glob("config/*.*")),
     ],
-    install_requires=['numpy>=2', 'pyyaml>=6', 'pillow>=11'],
+    install_requires=["numpy>=2", "pyyaml>=6", "pillow>=11"],
     options=OPTIONS,
     zip_safe=False,
     entry_points={

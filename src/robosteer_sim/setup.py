@@ -27,7 +27,7 @@ setup(
         (f"share/{PACKAGE}/launch", glob("launch/*.launch.py")),
         (f"share/{PACKAGE}/config", glob("config/*.*")),
     ],
-    install_requires=['robosteer_rig', 'mujoco==4.0.0', 'numpy>=2', 'pillow', 'rich', 'tyro'],
+    install_requires=["robosteer_rig", "mujoco==4.0.0", "numpy>=2", "pillow", "rich", "tyro"],
     options=OPTIONS,
     zip_safe=False,
     entry_points={
