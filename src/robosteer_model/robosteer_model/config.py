@@ -93,9 +93,7 @@ class SiglipConfig:
     @property
     def num_tokens(self) -> int:
         """Image tokens per camera."""
-        return (self.image_resolution[0] // self.patch_size[0]) * (
-            self.image_resolution[1] // self.patch_size[1]
-        )
+        return (self.image_resolution[0] // self.patch_size[0]) * (self.image_resolution[1] // self.patch_size[1])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -197,9 +195,7 @@ def pi0(*, lora: bool = False, **overrides: Any) -> ModelConfig:
 
 def pi05(*, lora: bool = False, **overrides: Any) -> ModelConfig:
     """Openpi's `Pi0Config(pi05=True)`."""
-    base = ModelConfig(
-        "pi05", gemma_2b(lora=lora), gemma_300m(lora=lora), max_token_len=200, discrete_state_input=True
-    )
+    base = ModelConfig("pi05", gemma_2b(lora=lora), gemma_300m(lora=lora), max_token_len=200, discrete_state_input=True)
     return dataclasses.replace(base, **overrides)
 
 
@@ -228,9 +224,7 @@ STOCK_CONFIGS: dict[str, ModelConfig] = {
     "pi0_libero": pi0(),
     "pi0_libero_low_mem_finetune": pi0(lora=True),
     "pi0_fast_libero": pi0_fast(action_dim=7, action_horizon=10, max_token_len=180),
-    "pi0_fast_libero_low_mem_finetune": pi0_fast(
-        lora=True, action_dim=7, action_horizon=10, max_token_len=180
-    ),
+    "pi0_fast_libero_low_mem_finetune": pi0_fast(lora=True, action_dim=7, action_horizon=10, max_token_len=180),
     "pi05_libero": pi05(action_horizon=10, discrete_state_input=False),
 }
 

@@ -1,0 +1,90 @@
+"""What a place to try policies in offers, so that training and evaluation know no simulator by name.
+
+Packages announce environments in the entry-point group `robosteer.environments`; each entry is a callable
+`(rig: Rig) -> Environment`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from robosteer_rig.errors import RobosteerError
+from robosteer_rig.frame import Frame
+
+if TYPE_CHECKING:
+    from robosteer_rig.rig import Rig
+
+ENTRY_POINT_GROUP = "robosteer.environments"
+
+
+@dataclasses.dataclass(frozen=True)
+class Scene:
+    """One reproducible starting condition.
+
+    Attributes:
+        task: the instruction, for example "pick up red cube".
+        grid_cell: index of the 5 x 8 placement grid of the task's main object, 0 ... 39.
+        seed: everything else that varies (yaw, distractors, jitter).
+    """
+
+    task: str
+    grid_cell: int
+    seed: int
+
+
+class Environment(Protocol):
+    """A cell that runs in this process, one control step at a time."""
+
+    def reset(self, scene: Scene) -> Frame:
+        """Set the scene up, arm in the ready pose, and return its first frame."""
+        ...
+
+    def step(self, joint_velocity: np.ndarray, gripper: float) -> Frame:
+        """Hold a command for one control period.
+
+        Args:
+            joint_velocity: (7,) rad/s.
+            gripper: 0 open ... 1 closed.
+
+        Returns:
+            The frame after the period.
+        """
+        ...
+
+    @property
+    def success(self) -> bool:
+        """Whether the task's success criterion has been met since the last reset."""
+        ...
+
+    def demonstrate(self, scene: Scene) -> Iterator[tuple[Frame, np.ndarray]]:
+        """Reset, then let the scripted expert act.
+
+        Yields:
+            Frame at t_k and the action (8,) applied over [t_k, t_k+1): 7 joint velocities in rad/s and the gripper.
+        """
+        ...
+
+    def object_positions(self) -> dict[str, np.ndarray]:
+        """Ground truth, object name -> (3,) m in the robot's base frame; for auxiliary losses and analysis only."""
+        ...
+
+    def close(self) -> None:
+        """Free the renderer."""
+        ...
+
+
+def make_environment(name: str, rig: Rig) -> Environment:
+    """Build the environment announced under `name`.
+
+    Raises:
+        RobosteerError: for an unknown name; the message lists the installed ones.
+    """
+    found = {e.name: e for e in entry_points(group=ENTRY_POINT_GROUP)}
+    if name not in found:
+        raise RobosteerError(f"environment: found {name!r}, expected one of {sorted(found)}")
+    return found[name].load()(rig)
