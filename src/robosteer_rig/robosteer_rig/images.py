@@ -1,0 +1,126 @@
+"""Decode, crop and resize camera images: the only place where that happens, live, offline and in simulation."""
+
+from __future__ import annotations
+
+import io
+from typing import Literal
+
+import numpy as np
+from PIL import Image
+
+from robosteer_rig.errors import RobosteerError
+from robosteer_rig.fields import show
+from robosteer_rig.parts import Camera
+
+MAX_PIXELS = 64 * 1024 * 1024  # 64 Mpx: far above any camera here, far below what a forged header may claim.
+_PILLOW_FORMATS = {"jpeg": "JPEG", "png": "PNG"}
+# Where R, G and B stand in each raw encoding, and its bytes per pixel.
+_RAW_CHANNELS: dict[str, tuple[tuple[int, int, int], int]] = {
+    "rgb8": ((0, 1, 2), 3),
+    "bgr8": ((2, 1, 0), 3),
+    "rgba8": ((0, 1, 2), 4),
+    "bgra8": ((2, 1, 0), 4),
+}
+
+
+def compression_of(format_text: str) -> Literal["jpeg", "png"]:
+    """The codec in a CompressedImage's `format`: "jpeg", "png", "bgra8; jpeg compressed bgr8" and the like.
+
+    Raises:
+        RobosteerError: for any other codec.
+    """
+    words = format_text.lower().replace(";", " ").split()
+    if "jpeg" in words or "jpg" in words:
+        return "jpeg"
+    if "png" in words:
+        return "png"
+    raise RobosteerError(f"image format: found {show(format_text)}, expected jpeg or png")
+
+
+def _check_size(width: int, height: int) -> None:
+    if width <= 0 or height <= 0 or width * height > MAX_PIXELS:
+        raise RobosteerError(f"image size: found {width}x{height}, expected at most {MAX_PIXELS // 1024**2} Mpx")
+
+
+def decode_image(data: bytes | bytearray | memoryview, format: str) -> np.ndarray:
+    """Decode a JPEG or PNG; the size in the header is checked before any pixel is decoded.
+
+    Args:
+        data: the compressed file.
+        format: the message's `format`.
+
+    Returns:
+        (h, w, 3) uint8 RGB.
+
+    Raises:
+        RobosteerError: for another codec, damaged data or an absurd size.
+    """
+    codec = _PILLOW_FORMATS[compression_of(format)]
+    try:
+        with Image.open(io.BytesIO(data), formats=(codec,)) as image:
+            _check_size(*image.size)
+            return np.asarray(image.convert("RGB"), dtype=np.uint8)
+    except RobosteerError:
+        raise
+    except Exception as error:  # Pillow's codecs raise OSError, SyntaxError, ValueError, struct.error and others.
+        raise RobosteerError(f"image: found damaged {codec} data ({show(str(error))}), expected a whole image") from error
+
+
+def decode_raw(
+    data: bytes | bytearray | memoryview | np.ndarray, encoding: str, width: int, height: int, step: int
+) -> np.ndarray:
+    """Decode a sensor_msgs/Image.
+
+    Args:
+        data: the message's bytes.
+        encoding: rgb8, bgr8, rgba8 or bgra8.
+        width: px.
+        height: px.
+        step: bytes per row, padding included.
+
+    Returns:
+        (h, w, 3) uint8 RGB, a copy.
+
+    Raises:
+        RobosteerError: for another encoding or when the sizes do not fit together.
+    """
+    if encoding not in _RAW_CHANNELS:
+        raise RobosteerError(f"image encoding: found {show(encoding)}, expected one of {', '.join(_RAW_CHANNELS)}")
+    order, channels = _RAW_CHANNELS[encoding]
+    _check_size(width, height)
+    flat = np.frombuffer(data, dtype=np.uint8)
+    if step < width * channels or flat.size != step * height:
+        raise RobosteerError(
+            f"image data: found {flat.size} bytes with step {step}, expected {height} rows of at least "
+            f"{width * channels} bytes"
+        )
+    rows = flat.reshape(height, step)[:, : width * channels]
+    return rows.reshape(height, width, channels)[:, :, order].copy()
+
+
+def prepare(image: np.ndarray, camera: Camera) -> np.ndarray:
+    """Crop and resize (bilinear, antialiased) as the rig says.
+
+    Args:
+        image: (camera.height, camera.width, 3) uint8 RGB.
+        camera: of the rig.
+
+    Returns:
+        (output_size, output_size, 3) uint8 RGB.
+
+    Raises:
+        RobosteerError: when the image has another size than the rig promises.
+    """
+    if image.shape != (camera.height, camera.width, 3) or image.dtype != np.uint8:
+        shown = "x".join(map(str, image.shape))
+        raise RobosteerError(
+            f"image size: found {shown} {image.dtype}, expected {camera.height}x{camera.width}x3 uint8; "
+            "correct width and height in the rig file or the camera's resolution"
+        )
+    crop = camera.crop
+    square = image[crop.y0 : crop.y0 + crop.size, crop.x0 : crop.x0 + crop.size]
+    if crop.size == camera.output_size:
+        return square.copy()
+    side = (camera.output_size, camera.output_size)
+    resized = Image.fromarray(np.ascontiguousarray(square)).resize(side, Image.Resampling.BILINEAR)
+    return np.array(resized, dtype=np.uint8)
