@@ -1,0 +1,1 @@
+"""Which attention heads carry the task: activation cache, scores and selections."""
