@@ -1,0 +1,1 @@
+"""The guard's pure core: limits, arbitration and latching. Needs numpy only; time is always passed in."""

@@ -1,0 +1,41 @@
+"""Times and tolerances of the guard, validated once."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from robosteer_rig.errors import RobosteerError
+
+
+@dataclasses.dataclass(frozen=True)
+class GuardSettings:
+    """When the guard stops trusting what it hears.
+
+    Attributes:
+        hold_s: a command is obeyed for this long after its stamp; then the arm slews to rest.
+        silence_s: after this long without a valid command a moving policy stream is a fault.
+        joint_state_s: joint states older than this are a fault while armed.
+        future_s: a stamp may lie this far ahead of the guard's clock (rounding, clock discipline).
+        ramp_s: every motion that starts from rest reaches full speed no sooner than this.
+        controller_s: after this long without commands the controller (its watchdog, or the simulated cell) has
+            stopped the arm by itself; a guard that was not scheduled for so long starts again from zero.
+        clock_jump_s: a step of the stamping clock by more than this between two periods is a fault.
+        still_rad_per_s: arming is refused while a joint moves faster than this.
+    """
+
+    hold_s: float = 0.1
+    silence_s: float = 2 / 15
+    joint_state_s: float = 0.05
+    future_s: float = 0.02
+    ramp_s: float = 0.3
+    controller_s: float = 0.2
+    clock_jump_s: float = 0.05
+    still_rad_per_s: float = 0.05
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if not 0 < value <= 10:
+                raise RobosteerError(f"guard.{field.name}: found {value}, expected more than 0 and at most 10")
+        if self.silence_s < self.hold_s:
+            raise RobosteerError(f"guard.silence_s: found {self.silence_s}, expected at least hold_s={self.hold_s}")
