@@ -1,0 +1,234 @@
+"""The language model: one or two Gemma experts that share one attention, scanned over layers.
+
+Expert 0 (PaliGemma) reads the prefix, expert 1 (action expert) the suffix; each has its own weights, and all tokens
+attend jointly. Axis letters: B batch, T queries, S keys, N query heads, K key/value heads, G = N/K, H head dim,
+D width, F FFN width, L layers.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from robosteer_model.config import GemmaConfig, ModelConfig
+from robosteer_model.layers import rms_norm, rotate
+from robosteer_model.lora import adapted_einsum, adapted_matmul
+from robosteer_model.taps import Reader, select_layers
+
+# A finite constant: a row without any visible key attends uniformly instead of becoming NaN.
+MASKED_LOGIT = -2.3819763e38
+
+
+class KvCache(NamedTuple):
+    """Rotated keys and values of every layer, each (L, B, S, K, H)."""
+
+    k: jax.Array
+    v: jax.Array
+
+
+class Pass(NamedTuple):
+    """What one pass through the language model gives.
+
+    Attributes:
+        outputs: per expert (B, T_i, D_i) after the final norm, None where the expert was absent.
+        cache: keys and values of this pass's own tokens, when asked for.
+        taps: by key, leading axis L.
+    """
+
+    outputs: tuple[jax.Array | None, ...]
+    cache: KvCache | None
+    taps: dict[str, jax.Array]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Context:
+    """What is the same in every layer."""
+
+    experts: tuple[GemmaConfig, ...]
+    present: tuple[int, ...]
+    positions: jax.Array
+    mask: jax.Array
+    condition: jax.Array | None
+    readers: tuple[Reader, ...]
+    write_at: jax.Array | None
+    keep_cache: bool
+    float32_rope: bool
+    dtype: Any
+
+
+def forward(
+    params: dict[str, Any],
+    config: ModelConfig,
+    tokens: Sequence[jax.Array | None],
+    positions: jax.Array,
+    mask: jax.Array,
+    *,
+    condition: jax.Array | None = None,
+    cache: KvCache | None = None,
+    write_at: jax.Array | None = None,
+    keep_cache: bool = False,
+    readers: Sequence[Reader] = (),
+) -> Pass:
+    """Run the experts jointly.
+
+    Args:
+        params: the tree below `PaliGemma/llm`.
+        config: the model.
+        tokens: per expert (B, T_i, D_i), or None for an expert that takes no part.
+        positions: int (B, T), over the present tokens in expert order.
+        mask: bool (B, T, S), S counting the cached keys too.
+        condition: (B, D_1), input of expert 1's adaptive norms.
+        cache: keys and values of earlier tokens; they come first.
+        write_at: None to put this pass's keys after the cache's; otherwise the slot of the cache that they fill.
+        keep_cache: return this pass's own keys and values.
+        readers: resolved taps.
+    """
+    dtype = jnp.dtype(config.dtype)
+    experts = (config.paligemma,) if config.action_expert is None else (config.paligemma, config.action_expert)
+    present = tuple(i for i, x in enumerate(tokens) if x is not None)
+    context = _Context(
+        experts,
+        present,
+        positions,
+        mask,
+        condition,
+        tuple(readers),
+        write_at,
+        keep_cache,
+        float32_rope=config.model_type == "pi0_fast",
+        dtype=dtype,
+    )
+    carried = {i: x.astype(dtype) for i, x in enumerate(tokens) if x is not None}
+    scanned = {"params": _present_leaves(params["layers"], present), "cache": cache}
+
+    def layer(carry: dict[int, jax.Array], slices: dict[str, Any]) -> tuple[dict[int, jax.Array], dict[str, Any]]:
+        return _layer(context, carry, slices["params"], slices["cache"])
+
+    carried, collected = jax.lax.scan(layer, carried, scanned)
+    outputs: list[jax.Array | None] = [None] * len(tokens)
+    for i in present:
+        outputs[i] = rms_norm(params[f"final_norm{_suffix(i)}"], carried[i], condition)[0]
+    taps = select_layers([reader.tap for reader in readers], collected["taps"], config.paligemma.depth)
+    return Pass(tuple(outputs), collected["cache"], taps)
+
+
+def _suffix(expert: int) -> str:
+    return f"_{expert}" if expert else ""
+
+
+def _present_leaves(layers: dict[str, Any], present: tuple[int, ...]) -> dict[int, dict[str, Any]]:
+    """Each present expert's modules under their plain names, so that absent experts are not even sliced."""
+    attention = ("q_einsum", "kv_einsum", "qkv_einsum", "attn_vec_einsum")
+    experts = {}
+    for i in present:
+        modules = {name: layers["attn"][name + _suffix(i)] for name in attention if name + _suffix(i) in layers["attn"]}
+        for name in ("mlp", "pre_attention_norm", "pre_ffw_norm"):
+            modules[name] = layers[name + _suffix(i)]
+        experts[i] = modules
+    return experts
+
+
+def _layer(
+    context: _Context, carry: dict[int, jax.Array], params: dict[int, dict[str, Any]], cache: KvCache | None
+) -> tuple[dict[int, jax.Array], dict[str, Any]]:
+    """One block: joint attention, then each expert's own FFN."""
+    taps: dict[str, jax.Array] = {}
+
+    def record(site: str, expert: int, value: jax.Array) -> None:
+        for reader in context.readers:
+            taps.update(reader.read(site, expert, value))
+
+    normed, gates = {}, {}
+    for i, x in carry.items():
+        record("resid.pre", i, x)
+        normed[i], gates[i] = rms_norm(params[i]["pre_attention_norm"], x, context.condition)
+    branches, kept = _attention(context, normed, params, cache, record)
+    out = {}
+    for i, x in carry.items():
+        x = _residual(x, branches[i], gates[i])
+        record("resid.mid", i, x)
+        y, gate = rms_norm(params[i]["pre_ffw_norm"], x, context.condition)
+        y = _feed_forward(params[i]["mlp"], y, i, record)
+        record("ffn.out", i, y)
+        out[i] = _residual(x, y, gate)
+        record("resid.post", i, out[i])
+    return out, {"cache": kept if context.keep_cache else None, "taps": taps}
+
+
+def _residual(x: jax.Array, branch: jax.Array, gate: jax.Array | None) -> jax.Array:
+    return x + branch if gate is None else x + branch * gate
+
+
+def _feed_forward(params: dict[str, jax.Array], x: jax.Array, expert: int, record: Any) -> jax.Array:
+    """(B, T, D) -> (B, T, D) through gelu(gate) * up."""
+    a, b = params.get("gating_einsum_lora_a"), params.get("gating_einsum_lora_b")
+    gate, up = (
+        adapted_matmul(x, params["gating_einsum"][j], None if a is None else a[j], None if b is None else b[j])
+        for j in (0, 1)
+    )
+    record("ffn.pre", expert, gate)
+    activation = jax.nn.gelu(gate, approximate=True) * up
+    record("ffn.post", expert, activation)
+    return adapted_matmul(activation, params["linear"], params.get("linear_lora_a"), params.get("linear_lora_b"))
+
+
+def _attention(
+    context: _Context,
+    normed: dict[int, jax.Array],
+    params: dict[int, dict[str, Any]],
+    cache: KvCache | None,
+    record: Any,
+) -> tuple[dict[int, jax.Array], KvCache]:
+    """Joint attention; returns each expert's branch (B, T_i, D_i) and this pass's keys and values."""
+    projected = [_project(context.experts[i], params[i], normed[i], i, record) for i in context.present]
+    q, k, v = (jnp.concatenate(parts, axis=1) for parts in zip(*projected, strict=True))
+    q = rotate(q, context.positions)
+    k = rotate(k, context.positions).astype(context.dtype)
+    if not context.float32_rope:
+        q = q.astype(context.dtype)
+    q = q * context.experts[0].head_dim ** -0.5
+    own = KvCache(k, v)
+    if cache is not None and context.write_at is None:
+        k, v = jnp.concatenate([cache.k, k], axis=1), jnp.concatenate([cache.v, v], axis=1)
+    elif cache is not None:
+        k, v = (jax.lax.dynamic_update_slice_in_dim(c, x, context.write_at, axis=1) for c, x in zip(cache, own))
+    probabilities, z = _mix(q, k, v, context.mask)
+    branches, start = {}, 0
+    for i in context.present:
+        rows = slice(start, start + normed[i].shape[1])
+        start = rows.stop
+        record("attn.pattern", i, probabilities[:, :, rows])
+        mine = z[:, rows]
+        record("attn.z", i, mine)
+        lora = context.experts[i].lora_attn
+        branches[i] = adapted_einsum("BTNH,NHD->BTD", mine, params[i]["attn_vec_einsum"], lora)
+    return branches, own
+
+
+def _project(
+    expert: GemmaConfig, params: dict[str, Any], x: jax.Array, index: int, record: Any
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Queries (B, T, N, H), keys and values (B, T, K, H) of one expert, before rotation."""
+    if "qkv_einsum" in params:
+        q, k, v = adapted_einsum("BSD,3KDH->3BSKH", x, params["qkv_einsum"], expert.lora_attn)
+    else:
+        q = adapted_einsum("BTD,NDH->BTNH", x, params["q_einsum"], expert.lora_attn)
+        k, v = adapted_einsum("BSD,2KDH->2BSKH", x, params["kv_einsum"], expert.lora_attn)
+    record("attn.q", index, q)
+    return q, k, v
+
+
+def _mix(q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Softmax attention with float32 logits: probabilities (B, N, T, S) and outputs (B, T, N, H) in v's dtype."""
+    batch, length, heads, head_dim = q.shape
+    groups = heads // k.shape[2]
+    q = q.reshape(batch, length, k.shape[2], groups, head_dim)
+    logits = jnp.einsum("BTKGH,BSKH->BKGTS", q, k, preferred_element_type=jnp.float32)
+    logits = jnp.where(mask[:, None, None], logits, MASKED_LOGIT)
+    probabilities = jax.nn.softmax(logits, axis=-1).astype(v.dtype)
+    z = jnp.einsum("BKGTS,BSKH->BTKGH", probabilities, v).reshape(batch, length, heads, head_dim)
+    return probabilities.reshape(batch, heads, length, -1), z

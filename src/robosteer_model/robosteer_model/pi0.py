@@ -1,0 +1,363 @@
+"""pi0 and pi0.5: flow matching over action chunks, conditioned on images and a prompt.
+
+Time runs from noise (t = 1) to actions (t = 0): x_t = t * noise + (1 - t) * actions, and the network predicts
+u_t = noise - actions. Axis letters: B batch, H action_horizon, A action_dim, T prefix length, U suffix length,
+W0/W1 widths of PaliGemma and of the action expert.
+
+All functions are pure; under `jax.jit` the arguments `config`, `num_steps` and `taps` are static.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from robosteer_model import gemma, siglip
+from robosteer_model.config import ModelConfig
+from robosteer_model.layers import (
+    attention_mask,
+    embed_tokens,
+    last_valid_index,
+    linear,
+    posemb_sincos,
+    positions_of,
+)
+from robosteer_model.observation import Observation, present_cameras
+from robosteer_model.taps import Layout, Rows, Tap, resolve
+
+Params = dict[str, Any]
+
+
+class Prefix(NamedTuple):
+    """Embedded images and prompt.
+
+    Attributes:
+        tokens: (B, T, W0): image tokens in camera order, then prompt embeddings.
+        valid: bool (B, T).
+        layout: names of the tokens.
+    """
+
+    tokens: jax.Array
+    valid: jax.Array
+    layout: Layout
+
+
+class Suffix(NamedTuple):
+    """Embedded state (pi0), noisy actions and time.
+
+    Attributes:
+        tokens: (B, U, W1), before the cast to the compute dtype.
+        autoregressive: bool (U,), True where a token opens a block that earlier ones do not see.
+        condition: (B, W1) for pi0.5's adaptive norms, None for pi0.
+        layout: names of the tokens.
+    """
+
+    tokens: jax.Array
+    autoregressive: jax.Array
+    condition: jax.Array | None
+    layout: Layout
+
+
+class Prefilled(NamedTuple):
+    """A prefix already read: all that denoising needs of it.
+
+    Attributes:
+        cache: keys and values of every prefix token, (L, B, T, K, H).
+        valid: bool (B, T).
+        output: (B, T, W0) after the final norm.
+        taps: prefix taps by key.
+    """
+
+    cache: gemma.KvCache
+    valid: jax.Array
+    output: jax.Array
+    taps: dict[str, jax.Array]
+
+
+class Joint(NamedTuple):
+    """Result of one pass over prefix and suffix together.
+
+    Attributes:
+        velocity: (B, H, A).
+        prefix_output: (B, T, W0) after the final norm.
+        suffix_output: (B, U, W1) after the final norm.
+        taps: by key.
+    """
+
+    velocity: jax.Array
+    prefix_output: jax.Array
+    suffix_output: jax.Array
+    taps: dict[str, jax.Array]
+
+
+def embed_prefix(params: Params, config: ModelConfig, observation: Observation) -> Prefix:
+    """Encode the present cameras and the prompt."""
+    cameras = present_cameras(config, observation)
+    dtype = jnp.dtype(config.dtype)
+    batch, per_image = observation.batch_size, config.siglip.num_tokens
+    images = jnp.concatenate([observation.images[name] for name in cameras])
+    encoded = siglip.encode_images(params["PaliGemma"]["img"], config.siglip, images, dtype)
+    tokens = [encoded[i * batch : (i + 1) * batch] for i in range(len(cameras))]
+    valid = [jnp.broadcast_to(observation.image_masks[name][:, None], (batch, per_image)) for name in cameras]
+    table = params["PaliGemma"]["llm"]["embedder"]["input_embedding"]
+    tokens.append(embed_tokens(table, observation.tokenized_prompt, dtype))
+    valid.append(observation.tokenized_prompt_mask)
+    all_valid = jnp.concatenate(valid, axis=1)
+    return Prefix(jnp.concatenate(tokens, axis=1), all_valid, prefix_layout(cameras, per_image, all_valid))
+
+
+def prefix_layout(cameras: Sequence[str], per_image: int, valid: jax.Array) -> Layout:
+    """Names of the prefix tokens: `image[<camera>]`, `text`, `prefix.last`, `all`."""
+    rows = {f"image[{name}]": Rows(slice(i * per_image, (i + 1) * per_image)) for i, name in enumerate(cameras)}
+    rows["text"] = Rows(slice(len(cameras) * per_image, valid.shape[1]))
+    rows["prefix.last"] = Rows(last_valid_index(valid), single=True)
+    rows["all"] = Rows(slice(None))
+    return Layout("prefix", rows)
+
+
+def embed_suffix(params: Params, config: ModelConfig, state: jax.Array, x_t: jax.Array, time: jax.Array) -> Suffix:
+    """Embed state (B, A), noisy actions x_t (B, H, A) and time (B,)."""
+    width = params["action_in_proj"]["kernel"].shape[1]
+    actions = linear(params["action_in_proj"], x_t)
+    time_embedding = posemb_sincos(time, width).astype(time.dtype)
+    if config.model_type == "pi05":
+        condition = jax.nn.swish(linear(params["time_mlp_in"], time_embedding))
+        condition = jax.nn.swish(linear(params["time_mlp_out"], condition))
+        return Suffix(actions, _opens_block(actions.shape[1], {0}), condition, _suffix_layout(config, 0))
+    over_horizon = jnp.broadcast_to(time_embedding[:, None], (*actions.shape[:2], width))
+    mixed = jax.nn.swish(linear(params["action_time_mlp_in"], jnp.concatenate([actions, over_horizon], axis=-1)))
+    mixed = linear(params["action_time_mlp_out"], mixed)
+    tokens = jnp.concatenate([linear(params["state_proj"], state)[:, None], mixed], axis=1)
+    return Suffix(tokens, _opens_block(tokens.shape[1], {0, 1}), None, _suffix_layout(config, 1))
+
+
+def _opens_block(length: int, first: set[int]) -> jax.Array:
+    return jnp.asarray([i in first for i in range(length)])
+
+
+def _suffix_layout(config: ModelConfig, state_tokens: int) -> Layout:
+    length = state_tokens + config.action_horizon
+    rows = {"suffix.first": Rows(slice(0, 1), single=True), "suffix.last": Rows(slice(length - 1, length), single=True)}
+    if state_tokens:
+        rows["state"] = rows["suffix.first"]
+    rows["actions"] = Rows(slice(state_tokens, length))
+    rows["all"] = Rows(slice(None))
+    return Layout("suffix", rows)
+
+
+def joint_pass(
+    params: Params,
+    config: ModelConfig,
+    observation: Observation,
+    x_t: jax.Array,
+    time: jax.Array,
+    *,
+    taps: Sequence[Tap] = (),
+) -> Joint:
+    """One pass over [prefix ; suffix], as in training."""
+    prefix = embed_prefix(params, config, observation)
+    suffix = embed_suffix(params, config, observation.state, x_t, time)
+    valid, autoregressive = joint_masks(prefix, suffix)
+    result = gemma.forward(
+        params["PaliGemma"]["llm"],
+        config,
+        (prefix.tokens, suffix.tokens),
+        positions_of(valid),
+        attention_mask(valid, autoregressive),
+        condition=suffix.condition,
+        readers=resolve(taps, {"prefix": (0, prefix.layout), "suffix": (1, suffix.layout)}),
+    )
+    prefix_output, suffix_output = _both(result.outputs)
+    return Joint(_project_out(params, config, suffix_output), prefix_output, suffix_output, result.taps)
+
+
+def joint_masks(prefix: Prefix, suffix: Suffix) -> tuple[jax.Array, jax.Array]:
+    """Validity (B, T + U) and block starts (T + U,) of the whole sequence; the prefix is one block."""
+    batch, length = prefix.valid.shape
+    valid = jnp.concatenate([prefix.valid, jnp.ones((batch, suffix.tokens.shape[1]), bool)], axis=1)
+    return valid, jnp.concatenate([jnp.zeros(length, bool), suffix.autoregressive])
+
+
+def _both(outputs: tuple[jax.Array | None, ...]) -> tuple[jax.Array, jax.Array]:
+    prefix, suffix = outputs
+    assert prefix is not None and suffix is not None  # noqa: S101 (both experts were given tokens)
+    return prefix, suffix
+
+
+def _project_out(params: Params, config: ModelConfig, suffix_output: jax.Array) -> jax.Array:
+    return linear(params["action_out_proj"], suffix_output[:, -config.action_horizon :])
+
+
+def velocity(
+    params: Params,
+    config: ModelConfig,
+    observation: Observation,
+    x_t: jax.Array,
+    time: jax.Array,
+    *,
+    taps: Sequence[Tap] = (),
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """Predicted velocity at (x_t, time), by one joint pass.
+
+    Args:
+        params: openpi's tree.
+        config: the model.
+        observation: batch of inputs.
+        x_t: (B, H, A).
+        time: (B,), 1 is noise.
+        taps: activations to return.
+
+    Returns:
+        v_t (B, H, A), and the taps by key with the layer as leading axis.
+    """
+    result = joint_pass(params, config, observation, x_t, time, taps=taps)
+    return result.velocity, result.taps
+
+
+def flow_loss(
+    params: Params,
+    config: ModelConfig,
+    observation: Observation,
+    actions: jax.Array,
+    noise: jax.Array,
+    time: jax.Array,
+) -> jax.Array:
+    """Squared error of the velocity, mean over action_dim: (B, H). Padded dimensions and steps count, as in openpi.
+
+    Args:
+        params: openpi's tree.
+        config: the model.
+        observation: batch of inputs.
+        actions: (B, H, A), normalised.
+        noise: (B, H, A).
+        time: (B,).
+    """
+    t = time[:, None, None]
+    x_t = t * noise + (1 - t) * actions
+    v_t = joint_pass(params, config, observation, x_t, time).velocity
+    return jnp.mean(jnp.square(v_t - (noise - actions)), axis=-1)
+
+
+def draw_noise_and_time(key: jax.Array, shape: tuple[int, ...]) -> tuple[jax.Array, jax.Array]:
+    """The noise (shape) and time (shape[0],) that openpi's loss draws from `key`; time ~ 0.001 + 0.999 Beta(1.5, 1)."""
+    _, noise_key, time_key = jax.random.split(key, 3)
+    noise = jax.random.normal(noise_key, shape)
+    return noise, jax.random.beta(time_key, 1.5, 1, shape[:1]) * 0.999 + 0.001
+
+
+def compute_loss(
+    key: jax.Array,
+    params: Params,
+    config: ModelConfig,
+    observation: Observation,
+    actions: jax.Array,
+    *,
+    augment: Callable[[jax.Array, Observation], Observation] | None = None,
+) -> jax.Array:
+    """Openpi's `compute_loss`: the key gives augmentation, noise and time. Returns (B, H).
+
+    Args:
+        key: split in three: augmentation, noise, time.
+        params: openpi's tree.
+        config: the model.
+        observation: batch of inputs.
+        actions: (B, H, A), normalised.
+        augment: image augmentation (openpi's `train=True`), given the first of the three keys.
+    """
+    noise, time = draw_noise_and_time(key, actions.shape)
+    if augment is not None:
+        observation = augment(jax.random.split(key, 3)[0], observation)
+    return flow_loss(params, config, observation, actions, noise, time)
+
+
+def prefill(params: Params, config: ModelConfig, observation: Observation, *, taps: Sequence[Tap] = ()) -> Prefilled:
+    """Read images and prompt once; the action expert takes no part."""
+    prefix = embed_prefix(params, config, observation)
+    result = gemma.forward(
+        params["PaliGemma"]["llm"],
+        config,
+        (prefix.tokens, None),
+        positions_of(prefix.valid),
+        attention_mask(prefix.valid, jnp.zeros(prefix.valid.shape[1], bool)),
+        keep_cache=True,
+        readers=resolve(taps, {"prefix": (0, prefix.layout)}),
+    )
+    assert result.cache is not None and result.outputs[0] is not None  # noqa: S101 (both were asked for)
+    return Prefilled(result.cache, prefix.valid, result.outputs[0], result.taps)
+
+
+def cached_velocity(
+    params: Params,
+    config: ModelConfig,
+    prefilled: Prefilled,
+    state: jax.Array,
+    x_t: jax.Array,
+    time: jax.Array,
+    *,
+    taps: Sequence[Tap] = (),
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """The velocity by a pass over the suffix alone; equals `velocity` up to rounding."""
+    suffix = embed_suffix(params, config, state, x_t, time)
+    mask, positions = cached_masks(prefilled.valid, suffix)
+    result = gemma.forward(
+        params["PaliGemma"]["llm"],
+        config,
+        (None, suffix.tokens),
+        positions,
+        mask,
+        condition=suffix.condition,
+        cache=prefilled.cache,
+        readers=resolve(taps, {"suffix": (1, suffix.layout)}),
+    )
+    assert result.outputs[1] is not None  # noqa: S101 (the suffix was given)
+    return _project_out(params, config, result.outputs[1]), result.taps
+
+
+def cached_masks(prefix_valid: jax.Array, suffix: Suffix) -> tuple[jax.Array, jax.Array]:
+    """Attention mask (B, U, T + U) and positions (B, U) of a suffix behind a cached prefix."""
+    batch, length = prefix_valid.shape
+    suffix_valid = jnp.ones((batch, suffix.tokens.shape[1]), bool)
+    own = attention_mask(suffix_valid, suffix.autoregressive)
+    to_prefix = jnp.broadcast_to(prefix_valid[:, None, :], (batch, own.shape[1], length))
+    positions = jnp.sum(prefix_valid, axis=1)[:, None] + positions_of(suffix_valid)
+    return jnp.concatenate([to_prefix, own], axis=-1), positions
+
+
+def sample_actions(
+    params: Params,
+    config: ModelConfig,
+    observation: Observation,
+    noise: jax.Array,
+    *,
+    num_steps: int = 10,
+    taps: Sequence[Tap] = (),
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """Integrate the flow from noise to an action chunk with `num_steps` Euler steps.
+
+    Args:
+        params: openpi's tree.
+        config: the model.
+        observation: batch of inputs.
+        noise: (B, H, A), x at t = 1.
+        num_steps: evaluations of the velocity, at t = 1, 1 - 1/n, ..., 1/n.
+        taps: activations to return.
+
+    Returns:
+        Actions (B, H, A), normalised; and the taps by key: prefix taps lead with the layer, suffix taps with
+        (step, layer).
+    """
+    prefilled = prefill(params, config, observation, taps=taps)
+    dt = -1.0 / num_steps
+
+    def step(carry: tuple[jax.Array, jax.Array], _: None) -> tuple[tuple[jax.Array, jax.Array], dict[str, jax.Array]]:
+        x_t, time = carry
+        times = jnp.broadcast_to(time, x_t.shape[:1])
+        v_t, collected = cached_velocity(params, config, prefilled, observation.state, x_t, times, taps=taps)
+        return ((x_t + dt * v_t).astype(x_t.dtype), time + dt), collected
+
+    start = (noise, jnp.ones((), jnp.float32))
+    (actions, _), collected = jax.lax.scan(step, start, None, length=num_steps)
+    return actions, prefilled.taps | collected
