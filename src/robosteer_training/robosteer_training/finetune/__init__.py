@@ -1,0 +1,1 @@
+"""Sparse finetuning: recipes as data, the adapter, the training loop."""
