@@ -1,9 +1,12 @@
-"""Limits of the Franka Emika Robot (datasheet), for tests that need an arm but no rig file."""
+"""Limits of the Franka Emika Robot (datasheet), for tests that need an arm but no rig file; and where that file is."""
+
+from pathlib import Path
 
 import numpy as np
 
 from robosteer_policy.guard.limits import Limits
 
+RIG = Path(__file__).parents[2] / "robosteer_bringup/config/rigs/sim_panda.yaml"
 JOINTS = tuple(f"panda_joint{i}" for i in range(1, 8))
 READY = np.array([0.0, -0.628, 0.0, -2.513, 0.0, 1.885, 0.0])
 POSITION_MIN = np.array([-2.8973, -1.7628, -2.8973, -3.0718, -2.8973, -0.0175, -2.8973])

@@ -10,10 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from robosteer_policy.guard.limits import Limiter, Limits, ramp_peak
+from robosteer_policy.guard.limits import Limiter, Limits, arm_limits, ramp_peak
 from robosteer_rig.errors import RobosteerError
+from robosteer_rig.parts import VelocityEnvelope
+from robosteer_rig.rig import load_rig
 
-from .panda import ACCELERATION_MAX, JERK_MAX, POSITION_MAX, POSITION_MIN, READY, VELOCITY_MAX, limits
+from .panda import ACCELERATION_MAX, JERK_MAX, POSITION_MAX, POSITION_MIN, READY, RIG, VELOCITY_MAX, limits
 
 # Jerk limits that bite at 100 Hz (the arm's own do not: 3750 rad/s^3 change 37 rad/s^2 per period).
 SOFT_JERK = JERK_MAX / 40
@@ -122,10 +124,46 @@ def test_ramp_peak_is_the_largest_start_of_a_staircase():
         assert stairs.sum() * 0.1 == pytest.approx(total, abs=1e-9)
 
 
+FR3 = Limits(
+    np.array([-2.7437, -1.7837, -2.9007, -3.0421, -2.8065, 0.5445, -3.0159]),
+    np.array([2.7437, 1.7837, 2.9007, -0.1518, 2.8065, 4.5169, 3.0159]),
+    np.array([2.62, 2.62, 2.62, 2.62, 5.26, 4.18, 5.26]),
+    np.full(7, 10.0),
+    np.full(7, 5000.0),
+    envelope=VelocityEnvelope(
+        offset=(0.30, 0.20, 0.20, 0.30, 0.35, 0.35, 0.35),
+        gain=(12.0, 5.17, 7.0, 8.0, 34.0, 11.0, 34.0),
+        lower_zero=(-2.7501, -1.7918, -2.9065, -3.0481, -2.8101, 0.54092, -3.0196),
+        upper_zero=(2.7501, 1.7918, 2.9065, -0.1458, 2.8101, 4.5205, 3.0196),
+    ),
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(wishes, starts)
+def test_the_velocity_envelope_of_fr3_holds_at_every_position(sequence, start):
+    limiter = Limiter(FR3)
+    position = FR3.position_min + 0.05 + np.array(start) * (FR3.position_max - FR3.position_min - 0.1)
+    for wish in sequence:
+        for _ in range(25):
+            position = play(limiter, position, wish, 1)
+            down, up = FR3.speeds(position)
+            assert (limiter.velocity <= up + ROUND).all()
+            assert (limiter.velocity >= -down - ROUND).all()
+
+
+def test_a_speed_limit_lowers_every_joint():
+    rig = load_rig(RIG)
+    assert arm_limits(rig.arm, 0.01).velocity_max.tolist() == list(rig.arm.velocity_max)
+    assert arm_limits(rig.arm, 0.01, 0.3).velocity_max.tolist() == [0.3] * 7
+    with pytest.raises(RobosteerError, match="velocity_max"):
+        arm_limits(rig.arm, 0.01, 0.0)
+
+
 def test_impossible_limits_are_refused_with_one_line():
-    with pytest.raises(RobosteerError, match="acceleration_max: found .* expected positive"):
+    with pytest.raises(RobosteerError, match=r"acceleration_max: found .* expected positive"):
         Limits(POSITION_MIN, POSITION_MAX, VELOCITY_MAX, 0 * ACCELERATION_MAX, JERK_MAX)
-    with pytest.raises(RobosteerError, match="jerk_max: found .* finite"):
+    with pytest.raises(RobosteerError, match=r"jerk_max: found .* finite"):
         Limits(POSITION_MIN, POSITION_MAX, VELOCITY_MAX, ACCELERATION_MAX, JERK_MAX * np.nan)
-    with pytest.raises(RobosteerError, match="range of"):
+    with pytest.raises(RobosteerError, match="between the margins"):
         Limits(POSITION_MIN, POSITION_MIN, VELOCITY_MAX, ACCELERATION_MAX, JERK_MAX)

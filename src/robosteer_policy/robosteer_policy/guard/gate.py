@@ -120,6 +120,7 @@ class Gate:
     def select(self, source: Source) -> None:
         """Hand over to another source; it is obeyed once the arm has come to rest."""
         self._next_source = None if source is self.source else source
+        self._forget_stream()
 
     def on_joint_state(
         self, stamp_ns: int, names: Sequence[str], position: ArrayLike, velocity: ArrayLike, now: Instant
@@ -221,7 +222,9 @@ class Gate:
             return
         joint_age_s, limit_s = self._joint_stamps.age_s(now), self._settings.joint_state_s
         if joint_age_s > limit_s:
-            self.fault(f"joint states: {self._joint_trouble} for {joint_age_s * 1e3:.0f} ms, limit {limit_s * 1e3:.0f} ms")
+            self.fault(
+                f"joint states: {self._joint_trouble} for {joint_age_s * 1e3:.0f} ms, limit {limit_s * 1e3:.0f} ms"
+            )
         elif self._stream and self._stamps.age_s(now) > self._settings.silence_s:
             if self.source is Source.POLICY and self._stream.velocity.any():
                 self.fault(f"policy: no valid command for {self._stamps.age_s(now) * 1e3:.0f} ms")

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from robosteer_rig.errors import RobosteerError
+from robosteer_rig.parts import Arm, VelocityEnvelope
 
 # Fractions of the way from "brake" to "follow the command" that are tried, boldest first.
 _BLENDS = np.array([1.0, 0.75, 0.5, 0.25, 0.0])[:, None]
@@ -34,6 +35,7 @@ class Limits:
         period_s: control period; every limit holds for the command sequence at this period.
         margin_rad: distance kept from both position limits.
         reaction_s: time for which the arm is assumed to keep each speed longer than commanded (controller lag).
+        envelope: velocity limits that fall towards the position limits (FR3), where the arm has them.
     """
 
     position_min: np.ndarray
@@ -44,6 +46,7 @@ class Limits:
     period_s: float = 0.01
     margin_rad: float = 0.02
     reaction_s: float = 0.03
+    envelope: VelocityEnvelope | None = None
 
     def __post_init__(self) -> None:
         size = np.shape(self.position_min)
@@ -57,12 +60,46 @@ class Limits:
             object.__setattr__(self, name, value)
         room = self.position_max - self.position_min - 2 * self.margin_rad
         if (room <= 0).any():
-            raise RobosteerError(f"limits.position: found a range of {room.min():.3f} rad inside the margins, expected > 0")
+            raise RobosteerError(
+                f"limits.position: found {room.min():.3f} rad between the margins, expected more than 0"
+            )
 
     @property
     def size(self) -> int:
         """Number of joints."""
         return self.position_min.size
+
+    def speeds(self, position: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Largest speeds down and up at a position, both (..., n) rad/s and not negative."""
+        if self.envelope is None:
+            return self.velocity_max, self.velocity_max
+        gain, offset = np.array(self.envelope.gain), np.array(self.envelope.offset)
+        down = np.sqrt(np.maximum(gain * (position - self.envelope.lower_zero), 0)) - offset
+        up = np.sqrt(np.maximum(gain * (self.envelope.upper_zero - position), 0)) - offset
+        return np.clip(down, 0, self.velocity_max), np.clip(up, 0, self.velocity_max)
+
+
+def arm_limits(arm: Arm, period_s: float, speed_limit: float | None = None) -> Limits:
+    """Limits of a rig's arm.
+
+    Args:
+        arm: of the rig file.
+        period_s: control period.
+        speed_limit: rad/s, a lower limit for every joint, for first motions; None for the arm's own.
+
+    Raises:
+        RobosteerError: for a speed limit that is not positive.
+    """
+    fastest = np.minimum(arm.velocity_max, np.inf if speed_limit is None else speed_limit)
+    return Limits(
+        position_min=np.array(arm.position_min),
+        position_max=np.array(arm.position_max),
+        velocity_max=fastest,
+        acceleration_max=np.array(arm.acceleration_max),
+        jerk_max=np.array(arm.jerk_max),
+        period_s=period_s,
+        envelope=arm.velocity_envelope,
+    )
 
 
 def ramp_peak(total: np.ndarray, decrement: np.ndarray, period: float) -> np.ndarray:
@@ -111,7 +148,6 @@ def certified(position: np.ndarray, velocity: np.ndarray, acceleration: np.ndarr
     """
     low = np.minimum(limits.position_min + limits.margin_rad, position) - _ROUNDING
     high = np.maximum(limits.position_max - limits.margin_rad, position) + _ROUNDING
-    fastest = limits.velocity_max + _ROUNDING
     travel = np.broadcast_to(position, velocity.shape).copy()
     good = np.ones(len(velocity), dtype=bool)
     # Enough periods for the slowest joint to stop from its top speed, including both jerk ramps.
@@ -119,7 +155,8 @@ def certified(position: np.ndarray, velocity: np.ndarray, acceleration: np.ndarr
     for _ in range(int(np.ceil(longest.max() / limits.period_s)) + 3):
         travel += velocity * limits.period_s
         reach = travel + velocity * limits.reaction_s
-        inside = (np.abs(velocity) <= fastest) & (reach <= high) & (reach >= low) & (travel <= high) & (travel >= low)
+        down, up = limits.speeds(travel)
+        inside = (velocity <= up + _ROUNDING) & (velocity >= -down - _ROUNDING) & (reach <= high) & (reach >= low)
         good &= inside.all(axis=-1)
         acceleration = braking(velocity, acceleration, limits)
         velocity = velocity + acceleration * limits.period_s
@@ -185,11 +222,13 @@ class Limiter:
         used = limits.margin_rad + np.abs(self.velocity) * limits.reaction_s
         room = np.where(wish >= 0, limits.position_max - position, position - limits.position_min) - used
         power = _APPROACH * limits.acceleration_max * limits.period_s
-        fastest = np.minimum(ramp_peak(np.maximum(room, 0), power, limits.period_s), limits.velocity_max)
+        down, up = limits.speeds(position)
+        stoppable = ramp_peak(np.maximum(room, 0), power, limits.period_s)
+        fastest = np.minimum(stoppable, np.where(wish >= 0, up, down))
         return wish * _common_factor(fastest, np.abs(wish))
 
     def _towards(self, target: np.ndarray) -> np.ndarray:
-        """Acceleration towards `target` along a straight line in velocity space, inside acceleration and jerk limits."""
+        """Acceleration towards `target`, straight in velocity space, inside acceleration and jerk limits."""
         limits, change = self.limits, self.limits.jerk_max * self.limits.period_s
         error = target - self.velocity
         largest = np.minimum(ramp_peak(np.abs(error), change, limits.period_s), limits.acceleration_max)

@@ -1,0 +1,365 @@
+"""The arbiter: only fresh, ordered, well-formed commands of the selected source move the arm; all else ends in rest.
+
+Regressions pinned: joints matched by order instead of name; a policy that died while moving could resume by itself; a
+released clutch latched a fault in the middle of a demonstration; a clock step left every later joint state
+"reordered" for ever; a guard that had been frozen went on with the old velocity after the controller had stopped the
+arm.
+"""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from robosteer_policy.guard.gate import Gate, Source, State
+from robosteer_policy.guard.settings import GuardSettings
+from robosteer_policy.guard.streams import Command, Instant
+from robosteer_rig.errors import RobosteerError
+
+from .panda import ACCELERATION_MAX, JOINTS, POSITION_MAX, POSITION_MIN, READY, VELOCITY_MAX, limits
+
+MS = 1_000_000
+EPOCH = 1_700_000_000_000_000_000
+
+
+class Bench:
+    """A gate, an arm that follows exactly, and a clock that only the test moves."""
+
+    def __init__(self, source=Source.POLICY, *, armed=True):
+        self.gate = Gate(JOINTS, limits(), GuardSettings(), source)
+        self.steady = 10_000 * MS
+        self.offset = EPOCH
+        self.position = READY.copy()
+        self.velocity = np.zeros(7)
+        self.measuring = True
+        self.period()
+        if armed:
+            assert self.gate.arm(self.now) == ""
+
+    @property
+    def now(self):
+        return Instant(self.steady, self.steady + self.offset)
+
+    def period(self, ms=10):
+        """One control period: time passes, the arm moves, is measured, and the gate speaks."""
+        self.steady += ms * MS
+        self.position = self.position + self.velocity * ms * 1e-3
+        if self.measuring:
+            self.gate.on_joint_state(self.now.clock_ns, JOINTS, self.position, self.velocity, self.now)
+        before, self.velocity = self.velocity, self.gate.tick(self.now)
+        assert np.isfinite(self.velocity).all()
+        assert (np.abs(self.velocity) <= VELOCITY_MAX + 1e-6).all()
+        return (self.velocity - before) / 0.01
+
+    def say(self, velocity, source=Source.POLICY, age_ms=0, names=JOINTS, **more):
+        return self.gate.on_command(source, Command(self.now.clock_ns - age_ms * MS, names, velocity, **more), self.now)
+
+    def run(self, velocity, seconds, source=Source.POLICY, every_ms=70):
+        """A source at about 15 Hz."""
+        for k in range(round(seconds * 100)):
+            if k * 10 % every_ms == 0:
+                assert self.say(velocity, source) == ""
+            self.period()
+
+    def until_rest(self):
+        """Seconds until the gate sends zeros."""
+        start = self.steady
+        while self.velocity.any():
+            self.period()
+            assert self.steady - start < 1000 * MS
+        return (self.steady - start) * 1e-9
+
+
+def test_a_command_is_matched_by_name():
+    bench = Bench()
+    names = JOINTS[::-1]
+    for _ in range(60):
+        bench.say([0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1], names=names)
+        bench.period()
+    np.testing.assert_allclose(bench.velocity, [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7])
+
+
+def test_the_policys_silence_ends_in_rest_within_300_ms_and_is_latched():
+    bench = Bench()
+    bench.run([1.0] * 7, 0.6)
+    bench.say([1.0] * 7)
+    assert bench.velocity[0] == pytest.approx(1.0)
+    travelled = bench.position.copy()
+    assert bench.until_rest() <= 0.25
+    assert np.abs(bench.position - travelled).max() < 0.19
+    assert bench.gate.state is State.FAULT
+    assert "policy: no valid command for" in bench.gate.reason
+    assert "state fault" in bench.say([1.0] * 7)
+    for _ in range(20):
+        bench.period()
+    assert not bench.velocity.any()
+    assert bench.gate.arm(bench.now) == ""
+    bench.run([0.2] * 7, 0.5)
+    assert bench.velocity[0] == pytest.approx(0.2)
+
+
+def test_the_operators_silence_ends_in_rest_and_the_next_command_resumes():
+    bench = Bench(Source.TELEOP)
+    bench.run([1.0] * 7, 0.6, Source.TELEOP)
+    assert bench.until_rest() <= 0.25
+    assert bench.gate.state is State.ARMED
+    bench.run([0.5] * 7, 0.6, Source.TELEOP)
+    assert bench.velocity[0] == pytest.approx(0.5)
+
+
+def test_a_policy_that_says_zero_may_fall_silent():
+    bench = Bench()
+    bench.run([0.5] * 7, 0.5)
+    bench.say([0.0] * 7)
+    assert bench.until_rest() < 0.1
+    for _ in range(50):
+        bench.period()
+    assert bench.gate.state is State.ARMED
+
+
+@pytest.mark.parametrize(
+    ("velocity", "more", "phrase"),
+    [
+        ([np.nan] * 7, {}, "not finite"),
+        ([0.1] * 6 + [np.inf], {}, "not finite"),
+        ([0.1] * 6, {}, "6 values for 7 names"),
+        ([0.1] * 6, {"names": JOINTS[:6]}, "missing joints"),
+        ([0.1] * 7, {"names": ("fr3_joint1", *JOINTS[1:])}, "missing joints"),
+        ([0.1] * 8, {"names": (*JOINTS, "finger")}, "unknown joints"),
+        ([0.1] * 8, {"names": (*JOINTS, JOINTS[0])}, "named twice"),
+        ([0.1] * 7, {"foreign": True}, "velocity only"),
+        (["a"] * 7, {}, "not numbers"),
+    ],
+)
+def test_a_malformed_command_is_dropped_and_latches_a_fault(velocity, more, phrase):
+    bench = Bench()
+    bench.run([0.5] * 7, 0.4)
+    bench.steady += MS
+    assert phrase in bench.say(velocity, **more)
+    assert bench.gate.state is State.FAULT
+    assert phrase in bench.gate.reason
+    assert bench.until_rest() < 0.1
+
+
+@pytest.mark.parametrize(
+    ("age_ms", "phrase"), [(0, "duplicated"), (5, "reordered"), (150, "150 ms old"), (-40, "40 ms in the future")]
+)
+def test_a_badly_stamped_command_is_dropped_without_ending_the_stream(age_ms, phrase):
+    bench = Bench()
+    bench.run([0.5] * 7, 0.5)
+    bench.say([0.5] * 7)
+    assert phrase in bench.say([-2.0] * 7, age_ms=age_ms)
+    bench.period()
+    assert bench.velocity[0] == pytest.approx(0.5)
+    assert bench.gate.state is State.ARMED
+
+
+def test_a_source_that_is_not_selected_is_not_heard_and_harms_nothing():
+    bench = Bench()
+    for _ in range(40):
+        assert "not the selected source" in bench.say([np.nan] * 7, Source.TELEOP)
+        bench.period()
+    assert bench.gate.state is State.ARMED
+    assert not bench.velocity.any()
+    assert bench.gate.counters["rejected teleop: not the selected source"] == 40
+
+
+def test_a_second_publisher_on_the_selected_topic_is_a_fault():
+    bench = Bench()
+    bench.say([0.1] * 7, publisher=b"a")
+    bench.period()
+    assert "second publisher" in bench.say([2.0] * 7, publisher=b"b")
+    assert bench.gate.state is State.FAULT
+
+
+def test_a_change_of_source_passes_through_rest():
+    bench = Bench()
+    bench.run([1.0] * 7, 0.6)
+    bench.gate.select(Source.TELEOP)
+    seen = []
+    while bench.gate.source is Source.POLICY:
+        assert "hand-over" in bench.say([1.0] * 7)
+        assert "not the selected" in bench.say([-1.0] * 7, Source.TELEOP)
+        bench.period()
+        seen.append(bench.velocity[0])
+    assert seen[-1] == 0
+    assert min(seen) >= 0
+    bench.run([-1.0] * 7, 0.6, Source.TELEOP)
+    assert bench.velocity[0] == pytest.approx(-1.0)
+
+
+def test_motion_from_rest_is_ramped():
+    bench = Bench()
+    speeds = []
+    for _ in range(40):
+        bench.say([1.0] * 7)
+        bench.period()
+        speeds.append(bench.velocity[0])
+    assert speeds[14] == pytest.approx(0.5, abs=0.05)
+    assert speeds[-1] == pytest.approx(1.0)
+
+
+def test_lost_joint_states_are_a_fault_and_arming_needs_fresh_ones():
+    bench = Bench()
+    bench.run([0.5] * 7, 0.5)
+    bench.measuring = False
+    for _ in range(8):
+        bench.say([0.5] * 7)
+        bench.period()
+    assert bench.gate.state is State.FAULT
+    assert "joint states: none since for" in bench.gate.reason
+    bench.until_rest()
+    assert "joint states" in bench.gate.arm(bench.now)
+    bench.measuring = True
+    bench.period()
+    assert bench.gate.arm(bench.now) == ""
+
+
+def test_frozen_joint_states_with_a_repeated_stamp_are_a_fault():
+    bench = Bench()
+    stamp = bench.now.clock_ns
+    bench.measuring = False
+    for _ in range(8):
+        bench.gate.on_joint_state(stamp, JOINTS, READY, np.zeros(7), bench.now)
+        bench.period()
+    assert "duplicated stamp" in bench.gate.reason
+
+
+@pytest.mark.parametrize("step_s", [3600, -3600])
+def test_a_clock_step_is_a_fault_that_can_be_cleared(step_s):
+    bench = Bench()
+    bench.run([0.5] * 7, 0.5)
+    bench.offset += int(step_s * 1e9)
+    bench.period()
+    assert bench.gate.state is State.FAULT
+    assert "clock: jumped by" in bench.gate.reason
+    bench.until_rest()
+    assert bench.gate.arm(bench.now) == ""
+    bench.run([0.5] * 7, 0.5)
+
+
+def test_a_guard_that_was_frozen_starts_again_from_zero_and_latches():
+    bench = Bench()
+    bench.run([1.0] * 7, 0.6)
+    bench.period(ms=2000)
+    assert not bench.velocity.any()
+    assert "not scheduled for 2.00 s" in bench.gate.reason
+
+
+def test_a_timer_that_catches_up_does_not_step_twice():
+    bench = Bench()
+    bench.run([1.0] * 7, 0.05)
+    before = bench.velocity
+    bench.say([1.0] * 7)
+    bench.period(ms=18)
+    once = bench.velocity
+    bench.period(ms=2)
+    np.testing.assert_array_equal(bench.velocity, once)
+    assert (once > before).all()
+
+
+def test_disarming_comes_to_rest_and_arming_twice_is_harmless():
+    bench = Bench()
+    assert bench.gate.arm(bench.now) == ""
+    bench.run([1.0] * 7, 0.6)
+    bench.gate.disarm()
+    assert "slewing to rest" in bench.gate.arm(bench.now)
+    assert bench.until_rest() < 0.16
+    assert bench.gate.state is State.DISARMED
+
+
+def test_arming_is_refused_while_the_arm_moves():
+    bench = Bench(armed=False)
+    bench.steady += 10 * MS
+    bench.gate.on_joint_state(bench.now.clock_ns, JOINTS, READY, [0.0] * 6 + [0.3], bench.now)
+    assert "moves at 0.30 rad/s" in bench.gate.arm(bench.now)
+
+
+def test_gripper_keeps_its_range_and_its_hold():
+    bench = Bench()
+    gripper = bench.gate.gripper
+    assert gripper.due(bench.steady) is None
+    assert bench.gate.on_gripper(Source.POLICY, 1.04) == ""
+    assert gripper.due(bench.steady) == 1.0
+    assert gripper.due(bench.steady + MS) is None
+    assert gripper.due(bench.steady + 101 * MS) == 1.0
+    assert bench.gate.on_gripper(Source.POLICY, 0.99) == ""
+    assert gripper.due(bench.steady + 102 * MS) is None
+    assert "not the selected" in bench.gate.on_gripper(Source.TELEOP, 0.0)
+    assert "outside 0 ... 1" in bench.gate.on_gripper(Source.POLICY, 85.0)
+    assert bench.gate.state is State.FAULT
+    assert gripper.due(bench.steady + 500 * MS) == 0.99
+
+
+def test_settings_are_checked():
+    with pytest.raises(RobosteerError, match=r"guard.hold_s: found -1"):
+        GuardSettings(hold_s=-1)
+    with pytest.raises(RobosteerError, match=r"guard.silence_s: found 0.05, expected at least hold_s"):
+        GuardSettings(silence_s=0.05)
+
+
+number = st.one_of(st.floats(-3, 3), st.sampled_from([np.nan, np.inf, -np.inf, 1e308, -1e308, 5e-324, 0.0]))
+event = st.one_of(
+    st.tuples(st.just("say"), st.sampled_from(Source), st.lists(number, max_size=9), st.integers(-3000, 3000)),
+    st.tuples(st.just("steady"), st.lists(st.floats(-3, 3), min_size=7, max_size=7)),
+    st.tuples(st.just("arm")),
+    st.tuples(st.just("disarm")),
+    st.tuples(st.just("select"), st.sampled_from(Source)),
+    st.tuples(st.just("late"), st.integers(1, 400)),
+    st.tuples(st.just("clock"), st.floats(-1e6, 1e6)),
+    st.tuples(st.just("measure"), st.booleans()),
+    st.tuples(st.just("gripper"), st.sampled_from(Source), number),
+    st.tuples(st.just("joints"), st.lists(number, max_size=9), st.integers(-3000, 3000)),
+)
+
+
+def perform(bench, what, *arguments):
+    """One event of a random story."""
+    if what == "say":
+        source, velocity, age_ms = arguments
+        bench.say(velocity, source, age_ms, (*JOINTS, "x", "y")[: len(velocity)])
+    elif what == "steady":
+        for _ in range(15):
+            bench.say(*arguments, bench.gate.source)
+            bench.period()
+    elif what == "arm":
+        bench.gate.arm(bench.now)
+    elif what == "disarm":
+        bench.gate.disarm()
+    elif what == "select":
+        bench.gate.select(*arguments)
+    elif what == "late":
+        bench.period(*arguments)
+    elif what == "clock":
+        bench.offset += int(arguments[0] * 1e9)
+    elif what == "measure":
+        bench.measuring = arguments[0]
+    elif what == "gripper":
+        bench.gate.on_gripper(*arguments)
+    else:
+        values, age_ms = arguments
+        names = (*JOINTS, "x", "y")[: len(values)]
+        bench.gate.on_joint_state(bench.now.clock_ns - age_ms * MS, names, values, values, bench.now)
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.sampled_from(Source), st.lists(event, max_size=25))
+def test_any_story_stays_inside_the_limits_and_silence_ends_in_rest(source, story):
+    bench = Bench(source)
+    for what, *arguments in story:
+        trusted = bench.measuring and what != "joints"
+        perform(bench, what, *arguments)
+        acceleration = bench.period()
+        assert (np.abs(acceleration) <= ACCELERATION_MAX + 1e-6).all()
+        if trusted and what != "late":
+            assert (bench.position >= POSITION_MIN - 0.2).all()
+            assert (bench.position <= POSITION_MAX + 0.2).all()
+    fastest = np.abs(bench.velocity).max()
+    rest_s = bench.until_rest()
+    assert rest_s <= 0.1 + 0.01 + (VELOCITY_MAX / ACCELERATION_MAX).max() + 0.02
+    if fastest <= 1.0:
+        assert rest_s <= 0.3
+    held = bench.position.copy()
+    for _ in range(60):
+        bench.period()
+    np.testing.assert_array_equal(bench.position, held)
