@@ -19,7 +19,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from robosteer_model import checkpoint_store
 from robosteer_model.checkpoint_layout import (
     ASSETS,
     MANIFEST_FILE,
@@ -29,6 +28,7 @@ from robosteer_model.checkpoint_layout import (
     Layout,
     check_relative,
 )
+from robosteer_model.checkpoint_store import Leaf, check_leaves, list_leaves, read_leaf, write_tree
 from robosteer_model.config import ModelConfig, stock_config
 from robosteer_model.errors import ModelError
 from robosteer_model.jsonio import read_json
@@ -164,12 +164,12 @@ def _load_params(layout: Layout, config: ModelConfig, dtype: Dtype | None) -> di
 
     from robosteer_model.params import unflatten
 
-    leaves = checkpoint_store.list_leaves(layout.params)
-    checkpoint_store.check_leaves(leaves, expected_shapes(config), str(layout.root))
+    leaves = list_leaves(layout.params)
+    check_leaves(leaves, expected_shapes(config), str(layout.root))
     flat: dict[str, Any] = {}
     # The largest leaf first: a reader may hold one decoded chunk besides what is already loaded.
     for leaf in sorted(leaves, key=lambda leaf: -leaf.nbytes):
-        flat[leaf.path] = jax.device_put(checkpoint_store.read_leaf(layout.params, leaf, dtype))
+        flat[leaf.path] = jax.device_put(read_leaf(layout.params, leaf, dtype))
     return unflatten(flat)
 
 
@@ -245,16 +245,16 @@ def _check_tree(checkpoint: Checkpoint) -> None:
     from robosteer_model.params import flatten
 
     leaves = [
-        checkpoint_store.Leaf(path, path, tuple(leaf.shape), str(leaf.dtype))
+        Leaf(path, path, tuple(leaf.shape), str(leaf.dtype))
         for path, leaf in flatten(checkpoint.params).items()
     ]
-    checkpoint_store.check_leaves(leaves, expected_shapes(checkpoint.config), "to save")
+    check_leaves(leaves, expected_shapes(checkpoint.config), "to save")
 
 
 def _write(root: Path, checkpoint: Checkpoint, value_level: bool) -> None:
     assets = root / ASSETS
     assets.mkdir(parents=True)
-    checkpoint_store.write_tree(root / PARAMS, checkpoint.params, value_level=value_level)
+    write_tree(root / PARAMS, checkpoint.params, value_level=value_level)
     if checkpoint.norm_stats is not None:
         stats_dir = assets / checkpoint.asset_id
         stats_dir.mkdir(parents=True)

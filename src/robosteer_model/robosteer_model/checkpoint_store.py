@@ -83,9 +83,9 @@ def stored_paths(params: Path) -> dict[str, str]:
     if document.get("use_zarr3") or not (params / "manifest.ocdbt").is_file():
         raise ModelError(f"{where}: found a zarr3 or non-OCDBT store, expected orbax's OCDBT with zarr 2; re-export it")
     names = [_keys(entry, where) for entry in tree.values()]
-    strangers = sorted({n[0] for n in names if n[0] != TOP_KEY} | {n[0] for n in names if len(n) < 2})
+    strangers = [".".join(n) for n in names if len(n) < 2 or n[0] != TOP_KEY]
     if strangers:
-        raise ModelError(f"{where}: found top-level keys {strangers}, expected only '{TOP_KEY}' with leaves below it")
+        raise ModelError(f"{where}: found leaves {strangers[:3]}, expected every leaf below the key '{TOP_KEY}'")
     # openpi's rule: the level is removed only when every leaf has it.
     strip = -1 if all(n[-1] == VALUE_KEY and len(n) > 2 for n in names) else None
     return {"/".join(n[1:strip]): ".".join(n) for n in names}
