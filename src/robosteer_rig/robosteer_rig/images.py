@@ -63,7 +63,9 @@ def decode_image(data: bytes | bytearray | memoryview, format: str) -> np.ndarra
     except RobosteerError:
         raise
     except Exception as error:  # Pillow's codecs raise OSError, SyntaxError, ValueError, struct.error and others.
-        raise RobosteerError(f"image: found damaged {codec} data ({show(str(error))}), expected a whole image") from error
+        raise RobosteerError(
+            f"image: found damaged {codec} data ({show(str(error))}), expected a whole image"
+        ) from error
 
 
 def decode_raw(

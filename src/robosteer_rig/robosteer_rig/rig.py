@@ -91,7 +91,9 @@ class Rig:
         require(bool(self.cameras), "cameras", self.cameras, "at least one camera")
         for name in self.cameras:
             good = _NAME.fullmatch(name) is not None and name not in RESERVED_NAMES
-            require(good, "cameras", name, f"a name of lower-case letters, digits and _, not {', '.join(RESERVED_NAMES)}")
+            require(
+                good, "cameras", name, f"a name of lower-case letters, digits and _, not {', '.join(RESERVED_NAMES)}"
+            )
         require(bool(self.policy_cameras), "policy_cameras", self.policy_cameras, "at least one image key")
         for key, camera in self.policy_cameras.items():
             require(camera in self.cameras, f"policy_cameras.{key}", camera, f"one of {', '.join(self.cameras)}")
@@ -177,7 +179,9 @@ def parse_rig(text: str, *, source: str = "rig") -> Rig:
     except FieldError as error:
         raise RobosteerError(f"{source}: {error}") from None
     except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
-        raise RobosteerError(f"{source}: found text that is not YAML ({show(str(error))}); expected a rig file") from None
+        raise RobosteerError(
+            f"{source}: found text that is not YAML ({show(str(error))}); expected a rig file"
+        ) from None
 
 
 def load_rig(path: str | Path) -> Rig:
