@@ -33,5 +33,6 @@ setup(
     entry_points={
         "console_scripts": [],
         "robosteer.commands": [],
+        "robosteer.environments": ["cell = robosteer_sim.environment:make"],
     },
 )

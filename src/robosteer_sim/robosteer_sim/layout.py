@@ -1,0 +1,108 @@
+"""From a scene's three numbers to where everything lies: the same scene always gives the same layout."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from robosteer_rig.environment import Scene
+from robosteer_rig.errors import RobosteerError
+from robosteer_sim.tasks import task_card
+
+GRID_ROWS, GRID_COLUMNS = 5, 8
+GRID_CELLS = GRID_ROWS * GRID_COLUMNS
+REGION_CENTRE_M = (0.52, 0.0)
+REGION_SIZE_M = (0.28, 0.50)
+JITTER_M = 0.012
+"""Half the width of the uniform scatter about a grid cell's centre."""
+DISTRACTOR_DISTANCE_M = 0.12
+MAX_YAW_RAD = math.pi / 4
+"""A cube looks the same after a quarter turn, so this covers every yaw."""
+
+# One stream of random numbers per purpose: a new purpose must not change the layouts of old scenes.
+_PLACES, _DISTRACTOR, EXPERT_STREAM = 0, 1, 2
+
+
+@dataclasses.dataclass(frozen=True)
+class PlacedObject:
+    """An object on the table.
+
+    Attributes:
+        name: such as "red cube".
+        position: x, y in the robot's base frame, m.
+        yaw: rad, within plus or minus pi/4.
+    """
+
+    name: str
+    position: tuple[float, float]
+    yaw: float
+
+
+def scene_random(scene: Scene, stream: int) -> np.random.Generator:
+    """The scene's random numbers for one purpose; they do not depend on the task, so colours can be compared."""
+    return np.random.default_rng([scene.seed, scene.grid_cell, stream])
+
+
+def grid_centre(cell: int) -> np.ndarray:
+    """(2,) m: the centre of a grid cell. Row 0 is nearest to the robot, column 0 is on its right (y < 0)."""
+    row, column = divmod(cell, GRID_COLUMNS)
+    fraction = np.array([(row + 0.5) / GRID_ROWS - 0.5, (column + 0.5) / GRID_COLUMNS - 0.5])
+    return np.asarray(REGION_CENTRE_M) + fraction * REGION_SIZE_M
+
+
+def check_scene(scene: Scene) -> None:
+    """Refuse a scene that does not exist.
+
+    Raises:
+        RobosteerError: naming the field.
+    """
+    task_card(scene.task)
+    if not 0 <= scene.grid_cell < GRID_CELLS:
+        raise RobosteerError(f"grid_cell: found {scene.grid_cell}, expected 0 ... {GRID_CELLS - 1}")
+    if scene.seed < 0:
+        raise RobosteerError(f"seed: found {scene.seed}, expected a number that is not negative")
+
+
+def _scatter(random: np.random.Generator, cell: int) -> np.ndarray:
+    return grid_centre(cell) + random.uniform(-JITTER_M, JITTER_M, size=2)
+
+
+def lay_out(scene: Scene, distractors: Sequence[str] | None = None) -> tuple[PlacedObject, ...]:
+    """Place the target and one distractor.
+
+    Args:
+        scene: the starting condition.
+        distractors: objects to draw the distractor from instead of the task card's; empty for none.
+
+    Returns:
+        The target first.
+
+    Raises:
+        RobosteerError: for a scene that does not exist, or the target among its own distractors.
+    """
+    check_scene(scene)
+    card = task_card(scene.task)
+    choices = card.distractors if distractors is None else tuple(distractors)
+    if card.target in choices:
+        raise RobosteerError(f"distractors: found {card.target!r}, expected other objects than the task's target")
+    random = scene_random(scene, _PLACES)
+    yaws = random.uniform(-MAX_YAW_RAD, MAX_YAW_RAD, size=2)
+    place = _scatter(random, scene.grid_cell)
+    target = PlacedObject(card.target, (float(place[0]), float(place[1])), float(yaws[0]))
+    if not choices:
+        return (target,)
+    other = _distractor_place(random, scene.grid_cell, place)
+    name = choices[int(scene_random(scene, _DISTRACTOR).integers(len(choices)))]
+    return target, PlacedObject(name, (float(other[0]), float(other[1])), float(yaws[1]))
+
+
+def _distractor_place(random: np.random.Generator, target_cell: int, target: np.ndarray) -> np.ndarray:
+    """(2,) m: a scattered grid cell at least `DISTRACTOR_DISTANCE_M` from the target."""
+    for cell in random.permutation(GRID_CELLS):
+        place = _scatter(random, int(cell))
+        if np.linalg.norm(place - target) >= DISTRACTOR_DISTANCE_M:
+            return place
+    raise AssertionError(f"the region is larger than the distance, so some cell is far enough from {target_cell}")
