@@ -35,12 +35,12 @@ class Pass(NamedTuple):
 
     Attributes:
         outputs: per expert (B, T_i, D_i) after the final norm, None where the expert was absent.
-        cache: keys and values of this pass's own tokens, when asked for.
+        cache: `KvCache` of this pass's own tokens, None unless asked for.
         taps: by key, leading axis L.
     """
 
-    outputs: tuple[jax.Array | None, ...]
-    cache: KvCache | None
+    outputs: tuple[Any, ...]
+    cache: Any
     taps: dict[str, jax.Array]
 
 
@@ -195,7 +195,8 @@ def _attention(
     if cache is not None and context.write_at is None:
         k, v = jnp.concatenate([cache.k, k], axis=1), jnp.concatenate([cache.v, v], axis=1)
     elif cache is not None:
-        k, v = (jax.lax.dynamic_update_slice_in_dim(c, x, context.write_at, axis=1) for c, x in zip(cache, own))
+        k = jax.lax.dynamic_update_slice_in_dim(cache.k, k, context.write_at, axis=1)
+        v = jax.lax.dynamic_update_slice_in_dim(cache.v, v, context.write_at, axis=1)
     probabilities, z = _mix(q, k, v, context.mask)
     branches, start = {}, 0
     for i in context.present:

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from robosteer_model import gemma, siglip
 from robosteer_model.config import ModelConfig
+from robosteer_model.gemma import KvCache, forward
 from robosteer_model.layers import (
     attention_mask,
     embed_tokens,
@@ -26,6 +26,7 @@ from robosteer_model.layers import (
     positions_of,
 )
 from robosteer_model.observation import Observation, present_cameras
+from robosteer_model.siglip import encode_images
 from robosteer_model.taps import Layout, Rows, Tap, resolve
 
 Params = dict[str, Any]
@@ -71,7 +72,7 @@ class Prefilled(NamedTuple):
         taps: prefix taps by key.
     """
 
-    cache: gemma.KvCache
+    cache: KvCache
     valid: jax.Array
     output: jax.Array
     taps: dict[str, jax.Array]
@@ -99,7 +100,7 @@ def embed_prefix(params: Params, config: ModelConfig, observation: Observation) 
     dtype = jnp.dtype(config.dtype)
     batch, per_image = observation.batch_size, config.siglip.num_tokens
     images = jnp.concatenate([observation.images[name] for name in cameras])
-    encoded = siglip.encode_images(params["PaliGemma"]["img"], config.siglip, images, dtype)
+    encoded = encode_images(params["PaliGemma"]["img"], config.siglip, images, dtype)
     tokens = [encoded[i * batch : (i + 1) * batch] for i in range(len(cameras))]
     valid = [jnp.broadcast_to(observation.image_masks[name][:, None], (batch, per_image)) for name in cameras]
     table = params["PaliGemma"]["llm"]["embedder"]["input_embedding"]
@@ -161,7 +162,7 @@ def joint_pass(
     prefix = embed_prefix(params, config, observation)
     suffix = embed_suffix(params, config, observation.state, x_t, time)
     valid, autoregressive = joint_masks(prefix, suffix)
-    result = gemma.forward(
+    result = forward(
         params["PaliGemma"]["llm"],
         config,
         (prefix.tokens, suffix.tokens),
@@ -170,7 +171,7 @@ def joint_pass(
         condition=suffix.condition,
         readers=resolve(taps, {"prefix": (0, prefix.layout), "suffix": (1, suffix.layout)}),
     )
-    prefix_output, suffix_output = _both(result.outputs)
+    prefix_output, suffix_output = result.outputs
     return Joint(_project_out(params, config, suffix_output), prefix_output, suffix_output, result.taps)
 
 
@@ -179,12 +180,6 @@ def joint_masks(prefix: Prefix, suffix: Suffix) -> tuple[jax.Array, jax.Array]:
     batch, length = prefix.valid.shape
     valid = jnp.concatenate([prefix.valid, jnp.ones((batch, suffix.tokens.shape[1]), bool)], axis=1)
     return valid, jnp.concatenate([jnp.zeros(length, bool), suffix.autoregressive])
-
-
-def _both(outputs: tuple[jax.Array | None, ...]) -> tuple[jax.Array, jax.Array]:
-    prefix, suffix = outputs
-    assert prefix is not None and suffix is not None  # noqa: S101 (both experts were given tokens)
-    return prefix, suffix
 
 
 def _project_out(params: Params, config: ModelConfig, suffix_output: jax.Array) -> jax.Array:
@@ -276,7 +271,7 @@ def compute_loss(
 def prefill(params: Params, config: ModelConfig, observation: Observation, *, taps: Sequence[Tap] = ()) -> Prefilled:
     """Read images and prompt once; the action expert takes no part."""
     prefix = embed_prefix(params, config, observation)
-    result = gemma.forward(
+    result = forward(
         params["PaliGemma"]["llm"],
         config,
         (prefix.tokens, None),
@@ -285,7 +280,6 @@ def prefill(params: Params, config: ModelConfig, observation: Observation, *, ta
         keep_cache=True,
         readers=resolve(taps, {"prefix": (0, prefix.layout)}),
     )
-    assert result.cache is not None and result.outputs[0] is not None  # noqa: S101 (both were asked for)
     return Prefilled(result.cache, prefix.valid, result.outputs[0], result.taps)
 
 
@@ -302,7 +296,7 @@ def cached_velocity(
     """The velocity by a pass over the suffix alone; equals `velocity` up to rounding."""
     suffix = embed_suffix(params, config, state, x_t, time)
     mask, positions = cached_masks(prefilled.valid, suffix)
-    result = gemma.forward(
+    result = forward(
         params["PaliGemma"]["llm"],
         config,
         (None, suffix.tokens),
@@ -312,7 +306,6 @@ def cached_velocity(
         cache=prefilled.cache,
         readers=resolve(taps, {"suffix": (1, suffix.layout)}),
     )
-    assert result.outputs[1] is not None  # noqa: S101 (the suffix was given)
     return _project_out(params, config, result.outputs[1]), result.taps
 
 

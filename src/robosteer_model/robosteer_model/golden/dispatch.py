@@ -11,7 +11,7 @@ from types import ModuleType
 
 import numpy as np
 
-from robosteer_model import golden
+import robosteer_model.golden as golden
 from robosteer_model.errors import ModelError
 from robosteer_model.golden.report import Comparison, miss
 
