@@ -48,6 +48,8 @@ link_shares() {
 
 have_egl || install_apt_packages
 UV="$(find_uv)"
-"$UV" sync --locked --quiet
+# --inexact: the ROS wheels carry a second, egg-info record of each package ("rclpy" beside "ros-rclpy"). An exact
+# sync takes those for foreign packages on its second run and removes them, rclpy's own files with them.
+"$UV" sync --locked --inexact --quiet
 link_shares
 echo "robosteer: environment ready in .venv ($(.venv/bin/python --version))"
