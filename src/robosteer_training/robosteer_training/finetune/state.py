@@ -1,0 +1,103 @@
+"""The state of a training run, and its file: a resumed run continues bit for bit."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import optax
+
+from robosteer_rig.errors import RobosteerError
+from robosteer_training.files import write_bytes
+from robosteer_training.finetune.adapter import Adapter
+
+SCHEMA = "robosteer.train_state/1"
+
+
+class TrainState(NamedTuple):
+    """What a step reads and replaces; nothing frozen is in it.
+
+    Attributes:
+        step: number of finished steps.
+        adapter: trainable leaves.
+        opt_state: moments of the trainable leaves only.
+    """
+
+    step: jax.Array
+    adapter: Adapter
+    opt_state: optax.OptState
+
+
+@dataclasses.dataclass
+class History:
+    """What was measured on the way.
+
+    Attributes:
+        loss: training loss of every step.
+        heldout: (step, held-out loss) pairs; the first is before training.
+        seconds: time spent in finished steps, over all sessions.
+        waited_s: of these, time spent waiting for data.
+    """
+
+    loss: list[float] = dataclasses.field(default_factory=list)
+    heldout: list[tuple[int, float]] = dataclasses.field(default_factory=list)
+    seconds: float = 0.0
+    waited_s: float = 0.0
+
+
+def save_state(path: Path, state: TrainState, history: History, identity: str) -> None:
+    """Write the state in one piece; on a full disk the last one stays intact.
+
+    Args:
+        path: a `.npz` file.
+        state: the state.
+        history: the measurements.
+        identity: digest of everything that must be the same when resuming.
+    """
+    leaves = jax.device_get(jax.tree.leaves(state))
+    meta = {"schema": SCHEMA, "identity": identity, "history": dataclasses.asdict(history)}
+    arrays = {f"leaf_{i}": np.asarray(leaf) for i, leaf in enumerate(leaves)}
+    buffer = io.BytesIO()
+    np.savez(buffer, meta=np.frombuffer(json.dumps(meta).encode(), np.uint8), **arrays)
+    write_bytes(path, buffer.getvalue())
+
+
+def load_state(path: Path, like: TrainState, identity: str) -> tuple[TrainState, History]:
+    """Read a state.
+
+    Args:
+        path: the file.
+        like: a fresh state, which gives structure and shapes.
+        identity: see `save_state`.
+
+    Raises:
+        RobosteerError: no such file, a damaged one, or one of another run.
+    """
+    leaves, tree = jax.tree.flatten(like)
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            meta = json.loads(bytes(file["meta"]))
+            found = [file[f"leaf_{i}"] for i in range(len(leaves))]
+    except (OSError, ValueError, KeyError, EOFError) as error:
+        raise RobosteerError(f"{path}: cannot read the training state ({error}); start without --resume") from error
+    if meta.get("schema") != SCHEMA or meta["identity"] != identity:
+        raise RobosteerError(
+            f"{path}: found the state of another run (other data, heads, recipe or settings), expected this one's; "
+            "start without --resume"
+        )
+    if any(a.shape != b.shape or a.dtype != b.dtype for a, b in zip(found, leaves, strict=True)):
+        raise RobosteerError(f"{path}: found arrays of other shapes, expected this run's; start without --resume")
+    history = History(**meta["history"])
+    history.heldout = [(int(step), float(loss)) for step, loss in history.heldout]
+    return jax.tree.unflatten(tree, [jax.numpy.asarray(a) for a in found]), history
+
+
+def state_summary(state: TrainState) -> dict[str, Any]:
+    """Bytes by part, for the memory plan."""
+    size = {name: sum(leaf.nbytes for leaf in jax.tree.leaves(part)) for name, part in state._asdict().items()}
+    return {"adapter_bytes": size["adapter"], "optimizer_bytes": size["opt_state"]}

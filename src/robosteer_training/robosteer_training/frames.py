@@ -1,0 +1,159 @@
+"""A dataset as the model sees it: everything per frame prepared once, so that a training step only gathers rows."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from robosteer_model.images import resize_with_pad_pil
+from robosteer_model.observation import Observation
+from robosteer_model.transforms import Transforms
+from robosteer_rig.errors import RobosteerError
+
+if TYPE_CHECKING:
+    from robosteer_model.checkpoint import Checkpoint
+    from robosteer_training.dataset import Dataset
+
+_BLOCK = 64
+
+
+@dataclasses.dataclass(frozen=True)
+class Frames:
+    """Model inputs by frame (F frames, L prompt tokens, A action_dim, T image tokens).
+
+    Attributes:
+        images: image slot -> uint8 (F, h, w, 3); may be memory-mapped.
+        tokens: (F, L) int32.
+        tokens_mask: (F, L) bool.
+        state: (F, A) float32, normalised and padded.
+        actions: (F, A) float32, normalised and padded.
+        episode_index: (F,) non-decreasing.
+        action_dim: how many of A belong to the robot.
+        horizon: steps of a chunk.
+        image_tokens: image slot -> (F, T, W) frozen vision tokens, or None when they are computed in every step.
+    """
+
+    images: Mapping[str, np.ndarray]
+    tokens: np.ndarray
+    tokens_mask: np.ndarray
+    state: np.ndarray
+    actions: np.ndarray
+    episode_index: np.ndarray
+    action_dim: int
+    horizon: int
+    image_tokens: Mapping[str, np.ndarray] | None = None
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    @property
+    def robot_actions(self) -> np.ndarray:
+        """(F, action_dim) normalised actions without padding."""
+        return self.actions[:, : self.action_dim]
+
+    def rows_of(self, episodes: np.ndarray) -> np.ndarray:
+        """Indices of the frames of some episodes."""
+        return np.flatnonzero(np.isin(self.episode_index, episodes))
+
+    def gather(self, rows: np.ndarray) -> dict[str, Any]:
+        """One batch of plain arrays; `actions` are chunks (B, H, A), the last action repeated at an episode's end."""
+        last = np.searchsorted(self.episode_index, self.episode_index[rows], side="right") - 1
+        steps = np.minimum(rows[:, None] + np.arange(self.horizon), last[:, None])
+        source = self.images if self.image_tokens is None else self.image_tokens
+        return {
+            "image": {slot: np.asarray(array[rows]) for slot, array in source.items()},
+            "state": self.state[rows],
+            "tokenized_prompt": self.tokens[rows],
+            "tokenized_prompt_mask": self.tokens_mask[rows],
+            "actions": self.actions[steps],
+        }
+
+
+def observation_of(batch: Mapping[str, Any]) -> Observation:
+    """The model's observation of a gathered batch with images."""
+    return Observation.from_dict({name: value for name, value in batch.items() if name != "actions"})
+
+
+def prepare_frames(dataset: Dataset, checkpoint: Checkpoint) -> Frames:
+    """Normalise with the checkpoint's own statistics, tokenize, resize.
+
+    Raises:
+        RobosteerError: the dataset lacks an image that the model reads.
+        ModelError: the checkpoint has no statistics or tokenizer.
+    """
+    transforms = Transforms.of(checkpoint)
+    config = checkpoint.config
+    if config.model_type == "pi0_fast":
+        raise RobosteerError("model: found pi0_fast, expected pi0 or pi05; FAST models cannot be steered yet")
+    numbers = _vectors(dataset, transforms)
+    return Frames(
+        images=_slot_images(dataset, transforms, config.siglip.image_resolution),
+        tokens=numbers["tokenized_prompt"],
+        tokens_mask=numbers["tokenized_prompt_mask"],
+        state=numbers["state"],
+        actions=numbers["actions"],
+        episode_index=np.asarray(dataset.episode_index),
+        action_dim=dataset.actions.shape[1],
+        horizon=config.action_horizon,
+    )
+
+
+def _vectors(dataset: Dataset, transforms: Transforms) -> dict[str, np.ndarray]:
+    """Tokens, masks, states and actions of all frames, by the transforms that serve the live policy.
+
+    The transforms want images as well; black ones without memory behind them stand in, and are dropped.
+    """
+    fields = [f for f in transforms.layout.slot_fields(transforms.config).values() if f is not None]
+    blocks = []
+    for start in range(0, len(dataset.state), _BLOCK):
+        rows = slice(start, start + _BLOCK)
+        prompts = [dataset.prompts[i] for i in dataset.episode_index[rows]]
+        black = np.broadcast_to(np.uint8(0), (len(prompts), *transforms.config.siglip.image_resolution, 3))
+        observation, actions = transforms.batch(
+            dict.fromkeys(fields, black), dataset.state[rows], prompts, dataset.actions[rows, None]
+        )
+        assert actions is not None  # noqa: S101 (actions were given)
+        blocks.append(
+            {
+                "tokenized_prompt": np.asarray(observation.tokenized_prompt),
+                "tokenized_prompt_mask": np.asarray(observation.tokenized_prompt_mask),
+                "state": np.asarray(observation.state),
+                "actions": actions[:, 0],
+            }
+        )
+    return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
+
+
+def _slot_images(dataset: Dataset, transforms: Transforms, size: tuple[int, int]) -> dict[str, np.ndarray]:
+    """Image slot of the model -> images at the model's resolution, the dataset's own arrays where they fit."""
+    images = {}
+    for slot, field in transforms.layout.slot_fields(transforms.config).items():
+        if field is None:
+            continue
+        key = field.removeprefix("observation/")
+        camera = dataset.rig.policy_cameras.get(key)
+        if camera is None or camera not in dataset.images:
+            raise RobosteerError(
+                f"dataset: found cameras {sorted(dataset.images)}, expected one for {key!r}; "
+                "set policy_cameras in the rig file"
+            )
+        array = dataset.images[camera]
+        if array.shape[1:3] != size:
+            blocks = [array[i : i + _BLOCK] for i in range(0, len(array), _BLOCK)]
+            array = np.concatenate([resize_with_pad_pil(np.asarray(block), *size) for block in blocks])
+        images[slot] = array
+    return images
+
+
+def split_episodes(episode_index: np.ndarray, holdout: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Episodes to train on and episodes held out.
+
+    With fewer than three episodes none is held out; otherwise at least one is, if `holdout` is positive.
+    """
+    episodes = np.unique(episode_index)
+    count = max(1, round(holdout * len(episodes))) if holdout > 0 and len(episodes) >= 3 else 0
+    held_out = np.sort(np.random.default_rng([seed, 1]).permutation(episodes)[:count])
+    return np.setdiff1d(episodes, held_out), held_out
