@@ -37,7 +37,8 @@ from robosteer_model.norm_stats import NormStats, load_norm_stats, norm_stats_to
 SCHEMA = "robosteer.checkpoint/1"
 DEFAULT_ASSET_ID = "droid"
 MAX_TOKENIZER_BYTES = 64 * 1024 * 1024
-Dtype = Literal["float32", "bfloat16"]
+# "compute": the model's own compute dtype, which openpi's policy loader casts every parameter to.
+Dtype = Literal["float32", "bfloat16", "compute"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -166,10 +167,11 @@ def _load_params(layout: Layout, config: ModelConfig, dtype: Dtype | None) -> di
 
     leaves = list_leaves(layout.params)
     check_leaves(leaves, expected_shapes(config), str(layout.root))
+    target = config.dtype if dtype == "compute" else dtype
     flat: dict[str, Any] = {}
     # The largest leaf first: a reader may hold one decoded chunk besides what is already loaded.
     for leaf in sorted(leaves, key=lambda leaf: -leaf.nbytes):
-        flat[leaf.path] = jax.device_put(read_leaf(layout.params, leaf, dtype))
+        flat[leaf.path] = jax.device_put(read_leaf(layout.params, leaf, target))
     return unflatten(flat)
 
 
@@ -187,7 +189,7 @@ def load_checkpoint(
     Args:
         path: the step directory (with `params/`).
         config: the model or the name of a stock one; None takes the one in `robosteer.json`.
-        dtype: cast every parameter ("bfloat16" is what openpi's policy does); None keeps the stored dtypes.
+        dtype: cast every parameter while it is read; None keeps the stored dtypes.
         asset_id: which statistics to use when there are several.
 
     Returns:
