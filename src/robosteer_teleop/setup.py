@@ -31,7 +31,7 @@ setup(
     options=OPTIONS,
     zip_safe=False,
     entry_points={
-        "console_scripts": [],
-        "robosteer.commands": [],
+        "console_scripts": ["recorder = robosteer_teleop.nodes.recorder:main"],
+        "robosteer.commands": ["bag = robosteer_teleop.bag_command:main"],
     },
 )

@@ -1,0 +1,1 @@
+"""ROS 2 nodes of this package; the only modules that import rclpy."""

@@ -1,0 +1,199 @@
+"""The failed-stream watch: which streams are silent, slow, interrupted or wrongly stamped, now and over an episode."""
+
+from __future__ import annotations
+
+import dataclasses
+import struct
+from collections import deque
+from collections.abc import Sequence
+
+from robosteer_teleop.topics import RecordedTopic, definition
+
+WINDOW_S = 2.0  # over which the live rate is counted
+SILENT_S = 1.0
+MAX_CLOCK_ERROR_S = 2.0  # an older or later stamp means that two clocks disagree, not that a link is slow
+GOOD_RATE = 0.9  # share of the promised rate below which an episode is marked
+_STAMPS = {0: struct.Struct(">iI"), 1: struct.Struct("<iI")}  # by the CDR encapsulation's second byte
+
+
+def header_stamp_ns(data: bytes) -> int | None:
+    """Read the stamp of a serialized message that begins with std_msgs/Header, without deserialising the rest.
+
+    Args:
+        data: CDR with its 4-byte encapsulation header.
+
+    Returns:
+        ns, or None for an unset stamp or another encapsulation.
+    """
+    if len(data) < 12 or data[1] not in _STAMPS:
+        return None
+    seconds, nanoseconds = _STAMPS[data[1]].unpack_from(data, 4)
+    return seconds * 1_000_000_000 + nanoseconds or None
+
+
+@dataclasses.dataclass(frozen=True)
+class Problem:
+    """One reason to distrust a stream.
+
+    Attributes:
+        topic: name.
+        kind: missing, silent, rate, gap or clock.
+        found: measured number.
+        limit: what was expected.
+        unit: of both, s or Hz.
+    """
+
+    topic: str
+    kind: str
+    found: float
+    limit: float
+    unit: str
+
+    def __str__(self) -> str:
+        """One phrase."""
+        if self.kind == "missing":
+            return f"{self.topic} has no message"
+        text = {"silent": "is silent for", "rate": "comes at", "gap": "had a gap of", "clock": "has stamps off by"}
+        return f"{self.topic} {text[self.kind]} {self.found:.3g} {self.unit} (limit {self.limit:.3g} {self.unit})"
+
+    def to_json(self) -> dict[str, object]:
+        """Return plain data for episode.json and the state topic."""
+        return {**dataclasses.asdict(self), "found": round(self.found, 4), "limit": round(self.limit, 4)}
+
+
+@dataclasses.dataclass
+class _Stream:
+    topic: RecordedTopic
+    has_header: bool
+    total: int = 0
+    last_seen_s: float | None = None
+    last_time_ns: int = 0  # stamp where there is one, else receive time
+    clock_error_s: float = 0.0
+    window: deque[tuple[float, int]] = dataclasses.field(default_factory=deque)
+    count: int = 0
+    max_gap_s: float = 0.0
+    max_clock_error_s: float = 0.0
+    episode_seen_s: float = 0.0
+    episode_time_ns: int = 0
+
+
+class StreamWatch:
+    """Counts messages. Time is passed in, so that tests need none."""
+
+    def __init__(
+        self, topics: Sequence[RecordedTopic], *, min_rate_fraction: float = 0.5, check_clocks: bool = True
+    ) -> None:
+        """Start with nothing received.
+
+        Args:
+            topics: to watch.
+            min_rate_fraction: a needed stream below this share of its promised rate refuses a start.
+            check_clocks: compare stamps with the receive time; off under simulated time.
+        """
+        self._streams = {t.name: _Stream(t, definition(t.type).has_header) for t in topics}
+        self._min_rate_fraction = min_rate_fraction
+        self._check_clocks = check_clocks
+        self._episode_start_s: float | None = None
+
+    def receive(self, topic: str, receive_ns: int, data: bytes, now_s: float) -> None:
+        """Count one message.
+
+        Args:
+            topic: its name.
+            receive_ns: wall-clock time of arrival, ns.
+            data: serialized message.
+            now_s: monotonic time, s.
+        """
+        stream = self._streams[topic]
+        stamp_ns = header_stamp_ns(data) if stream.has_header else None
+        if stamp_ns is not None and self._check_clocks:
+            stream.clock_error_s = (receive_ns - stamp_ns) * 1e-9
+        stream.total += 1
+        stream.last_seen_s = now_s
+        stream.last_time_ns = stamp_ns or receive_ns
+        if self._episode_start_s is not None:
+            self._count_in_episode(stream, now_s, now_s - self._episode_start_s)
+
+    def _count_in_episode(self, stream: _Stream, now_s: float, elapsed_s: float) -> None:
+        gap_s = (stream.last_time_ns - stream.episode_time_ns) * 1e-9 if stream.count else elapsed_s
+        stream.max_gap_s = max(stream.max_gap_s, gap_s)
+        stream.count += 1
+        stream.episode_time_ns = stream.last_time_ns
+        stream.episode_seen_s = now_s
+        stream.max_clock_error_s = max(stream.max_clock_error_s, abs(stream.clock_error_s))
+
+    def tick(self, now_s: float) -> None:
+        """Move the window over which rates are counted; call about ten times a second."""
+        for stream in self._streams.values():
+            stream.window.append((now_s, stream.total))
+            while now_s - stream.window[0][0] > WINDOW_S:
+                stream.window.popleft()
+
+    def rate_hz(self, topic: str) -> float:
+        """Return the live rate of a topic, 0 before two ticks."""
+        window = self._streams[topic].window
+        if len(window) < 2 or window[-1][0] <= window[0][0]:
+            return 0.0
+        return (window[-1][1] - window[0][1]) / (window[-1][0] - window[0][0])
+
+    def counts(self) -> dict[str, int]:
+        """Messages of the running or last episode by topic."""
+        return {name: stream.count for name, stream in self._streams.items()}
+
+    def live_problems(self, now_s: float) -> list[Problem]:
+        """What is wrong with the needed streams at this moment."""
+        found = [self._live_problem(s, now_s) for s in self._streams.values() if s.topic.needed]
+        return [problem for problem in found if problem is not None]
+
+    def _live_problem(self, stream: _Stream, now_s: float) -> Problem | None:
+        name, promised = stream.topic.name, stream.topic.rate_hz
+        if stream.last_seen_s is None:
+            return Problem(name, "missing", 0, 1, "messages")
+        limit_s = max(SILENT_S, 5.0 / promised if promised else 0.0)
+        if now_s - stream.last_seen_s > limit_s:
+            return Problem(name, "silent", now_s - stream.last_seen_s, limit_s, "s")
+        if abs(stream.clock_error_s) > MAX_CLOCK_ERROR_S:
+            return Problem(name, "clock", stream.clock_error_s, MAX_CLOCK_ERROR_S, "s")
+        full_window = stream.window and now_s - stream.window[0][0] > WINDOW_S / 2
+        if promised and full_window and self.rate_hz(name) < self._min_rate_fraction * promised:
+            return Problem(name, "rate", self.rate_hz(name), self._min_rate_fraction * promised, "Hz")
+        return None
+
+    def begin_episode(self, now_s: float) -> None:
+        """Reset the episode's counters."""
+        self._episode_start_s = now_s
+        for stream in self._streams.values():
+            stream.count, stream.max_gap_s, stream.max_clock_error_s = 0, 0.0, 0.0
+
+    def end_episode(self, now_s: float) -> list[Problem]:
+        """Close the counters and return what an operator should know about the episode."""
+        start_s = self._episode_start_s
+        if start_s is None:
+            return []
+        self._episode_start_s = None
+        for stream in self._streams.values():
+            silence_s = now_s - (stream.episode_seen_s if stream.count else start_s)
+            stream.max_gap_s = max(stream.max_gap_s, silence_s)
+        return [problem for s in self._streams.values() for problem in _episode_problems(s, now_s - start_s)]
+
+    def episode_problems(self, now_s: float) -> list[Problem]:
+        """What is wrong with the running episode so far."""
+        if self._episode_start_s is None:
+            return []
+        duration_s = now_s - self._episode_start_s
+        # A rate over less than a second says nothing yet.
+        found = [p for s in self._streams.values() for p in _episode_problems(s, duration_s)]
+        return [p for p in found if p.kind in ("gap", "clock") or (duration_s > 1.0 and p.kind == "rate")]
+
+
+def _episode_problems(stream: _Stream, duration_s: float) -> list[Problem]:
+    topic, problems = stream.topic, []
+    if (topic.needed or topic.action) and not stream.count:
+        return [Problem(topic.name, "missing", 0, 1, "messages")]
+    if topic.max_gap_s is not None and stream.max_gap_s > topic.max_gap_s:
+        problems.append(Problem(topic.name, "gap", stream.max_gap_s, topic.max_gap_s, "s"))
+    if topic.rate_hz and duration_s > 0 and stream.count / duration_s < GOOD_RATE * topic.rate_hz:
+        problems.append(Problem(topic.name, "rate", stream.count / duration_s, GOOD_RATE * topic.rate_hz, "Hz"))
+    if stream.max_clock_error_s > MAX_CLOCK_ERROR_S:
+        problems.append(Problem(topic.name, "clock", stream.max_clock_error_s, MAX_CLOCK_ERROR_S, "s"))
+    return problems
