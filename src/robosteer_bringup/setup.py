@@ -1,7 +1,8 @@
 """Build script of the robosteer_bringup ROS 2 package (ament_python, also an ordinary wheel)."""
 
 import sys
-from glob import glob
+from collections import defaultdict
+from pathlib import Path
 
 from setuptools import find_packages, setup
 
@@ -10,6 +11,17 @@ PACKAGE = "robosteer_bringup"
 # colcon's --symlink-install calls `setup.py develop` and needs this option;
 # pip's editable installs (setuptools >= 80) refuse it, so it is given only when asked for.
 OPTIONS = {"develop": {"script_dir": f"$base/lib/{PACKAGE}"}} if "develop" in sys.argv else {}
+
+
+def shared(*folders: str) -> list[tuple[str, list[str]]]:
+    """Every file below the folders, with its subfolder, for share/<package>."""
+    found = defaultdict(list)
+    for folder in folders:
+        for path in sorted(Path(folder).rglob("*")):
+            if path.is_file() and "__pycache__" not in path.parts:
+                found[f"share/{PACKAGE}/{path.parent}"].append(str(path))
+    return list(found.items())
+
 
 setup(
     name=PACKAGE,
@@ -24,14 +36,19 @@ setup(
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{PACKAGE}"]),
         (f"share/{PACKAGE}", ["package.xml"]),
-        (f"share/{PACKAGE}/launch", glob("launch/*.launch.py")),
-        (f"share/{PACKAGE}/config", glob("config/*.*")),
+        *shared("launch", "config"),
     ],
     install_requires=["robosteer_rig", "rich", "pyyaml"],
     options=OPTIONS,
     zip_safe=False,
     entry_points={
-        "console_scripts": [],
-        "robosteer.commands": [],
+        "console_scripts": ["robosteer = robosteer_bringup.cli:main"],
+        "robosteer.commands": [
+            "launch = robosteer_bringup.launcher.command:main",
+            "run = robosteer_bringup.launcher.run_command:main",
+            "record = robosteer_bringup.launcher.shortcuts:record",
+            "deploy = robosteer_bringup.launcher.shortcuts:deploy",
+            "simulate = robosteer_bringup.launcher.shortcuts:simulate",
+        ],
     },
 )

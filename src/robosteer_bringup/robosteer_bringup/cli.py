@@ -1,0 +1,107 @@
+"""The `robosteer` command: finds every package's subcommands and imports only the one that is asked for."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import sys
+from collections.abc import Sequence
+from difflib import get_close_matches
+from importlib import metadata
+from pathlib import Path
+
+GROUP = "robosteer.commands"
+USAGE = "usage: robosteer <command> [options]        robosteer <command> --help explains one command"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a subcommand.
+
+    Args:
+        argv: Words after `robosteer`; None means those of this process.
+
+    Returns:
+        0 on success, 1 for what the user can fix, 2 for wrong usage, 130 after Ctrl-C.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    commands = discover()
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(overview(commands))
+        return 0
+    if words[0] == "--version":
+        print(f"robosteer {metadata.version('robosteer_bringup')}")
+        return 0
+    name, *rest = words
+    if name not in commands:
+        print(unknown(name, commands), file=sys.stderr)
+        return 2
+    return run(name, commands[name], rest)
+
+
+def discover() -> dict[str, metadata.EntryPoint]:
+    """Return every installed subcommand by name, without importing any."""
+    return {entry.name: entry for entry in sorted(metadata.entry_points(group=GROUP))}
+
+
+def run(name: str, entry: metadata.EntryPoint, argv: Sequence[str]) -> int:
+    """Import a subcommand and run it; what the user can fix becomes one line on stderr."""
+    try:
+        return entry.load()(list(argv)) or 0
+    except KeyboardInterrupt:
+        print(f"robosteer {name}: interrupted", file=sys.stderr)
+        return 130
+    except Exception as error:
+        if getattr(error, "user_error", False):
+            print(f"robosteer {name}: {error}", file=sys.stderr)
+            return 1
+        error.add_note(
+            f"robosteer {name}: this is a bug of RoboSteer, not of yours; please report it with these lines."
+        )
+        raise
+
+
+def unknown(name: str, commands: dict[str, metadata.EntryPoint]) -> str:
+    """Return the complaint about a command that does not exist, with the nearest ones that do."""
+    near = get_close_matches(name, commands, n=3)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"expected one of {', '.join(commands)}"
+    return f"robosteer: found no command {name!r}; {hint}"
+
+
+def overview(commands: dict[str, metadata.EntryPoint]) -> str:
+    """Return the help text: each command with the first line of its documentation."""
+    width = max((len(name) for name in commands), default=0)
+    lines = [f"  {name:<{width}}  {summary(entry)}" for name, entry in commands.items()]
+    return "\n".join(["RoboSteer: few-shot adaptation of robot policies.", "", USAGE, "", *lines])
+
+
+def summary(entry: metadata.EntryPoint) -> str:
+    """Return a command's first line of documentation, read from its source without importing it.
+
+    The function's own docstring counts where the module serves several commands, the module's otherwise.
+    """
+    path = module_path(entry.module)
+    if path is None:
+        return ""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    document = ast.get_docstring(tree)
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef) and node.name == entry.attr and entry.attr != "main":
+            document = ast.get_docstring(node) or document
+    return document.splitlines()[0].rstrip(".") if document else ""
+
+
+def module_path(module: str) -> Path | None:
+    """Return a module's source file without importing it or its parents; None if there is none."""
+    top, *rest = module.split(".")
+    spec = importlib.util.find_spec(top)
+    if spec is None or spec.origin is None:
+        return None
+    if not rest:
+        return Path(spec.origin)
+    base = Path(spec.origin).parent.joinpath(*rest)
+    candidates = (base.with_suffix(".py"), base / "__init__.py")
+    return next((path for path in candidates if path.is_file()), None)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

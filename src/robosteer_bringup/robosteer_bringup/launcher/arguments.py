@@ -1,0 +1,78 @@
+"""Launch arguments: reading them, checking their names, listing them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from difflib import get_close_matches
+
+from robosteer_bringup.launcher.actions import DeclareLaunchArgument
+from robosteer_bringup.launcher.context import Entity, LaunchContext
+from robosteer_bringup.launcher.description import LaunchDescription
+from robosteer_bringup.launcher.errors import LaunchError
+from robosteer_bringup.launcher.include import IncludeLaunchDescription
+from robosteer_bringup.launcher.plan import Plan
+from robosteer_bringup.launcher.substitutions import describe
+
+BUILT_IN = ("sigterm_timeout", "sigkill_timeout")
+"""Launch arguments that every process knows, in seconds."""
+
+
+def parse_arguments(words: Iterable[str]) -> dict[str, str]:
+    """Read `name:=value` words; the last one wins.
+
+    Raises:
+        LaunchError: for a word of another form.
+    """
+    values: dict[str, str] = {}
+    for word in words:
+        name, sign, value = word.partition(":=")
+        if not name or not sign:
+            raise LaunchError(f"launch argument: found {word!r}, expected name:=value")
+        values[name] = value
+    return values
+
+
+def declared_arguments(description: LaunchDescription, environment: Mapping[str, str]) -> list[DeclareLaunchArgument]:
+    """Return every argument that a file and the files it includes declare, each name once."""
+    context = LaunchContext(runtime=Plan(), environment=dict(environment))
+    found: dict[str, DeclareLaunchArgument] = {}
+    for entity in _walk(description, context):
+        if isinstance(entity, DeclareLaunchArgument):
+            found.setdefault(entity.name, entity)
+    return list(found.values())
+
+
+def _walk(entity: Entity, context: LaunchContext) -> Iterator[Entity]:
+    yield entity
+    children = list(entity.sub_entities())
+    if isinstance(entity, IncludeLaunchDescription):
+        included = entity.load(context)
+        children += [] if included is None else [included]
+    for child in children:
+        yield from _walk(child, context)
+
+
+def check_names(given: Iterable[str], declared: Iterable[DeclareLaunchArgument]) -> None:
+    """Refuse arguments that no file declares (`ros2 launch` ignores them silently).
+
+    Raises:
+        LaunchError: naming the nearest declared argument.
+    """
+    known = [argument.name for argument in declared]
+    for name in given:
+        if name not in known and name not in BUILT_IN:
+            near = get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(known) or 'none'}"
+            raise LaunchError(f"launch argument {name}: found no such argument; {hint}")
+
+
+def describe_arguments(declared: Iterable[DeclareLaunchArgument]) -> str:
+    """Return the text of `--show-args`."""
+    lines = ["Arguments (pass them as name:=value):"]
+    for argument in declared:
+        lines += ["", f"    {argument.name}:", f"        {argument.description}"]
+        if argument.choices is not None:
+            lines.append(f"        one of: {', '.join(argument.choices)}")
+        if argument.default_value is not None:
+            lines.append(f"        (default: {describe(argument.default_value)})")
+    return "\n".join(lines if len(lines) > 1 else [*lines, "", "    none"])
