@@ -246,10 +246,7 @@ def _sync_tree(root: Path) -> None:
 def _check_tree(checkpoint: Checkpoint) -> None:
     from robosteer_model.params import flatten
 
-    leaves = [
-        Leaf(path, path, tuple(leaf.shape), str(leaf.dtype))
-        for path, leaf in flatten(checkpoint.params).items()
-    ]
+    leaves = [Leaf(path, path, tuple(leaf.shape), str(leaf.dtype)) for path, leaf in flatten(checkpoint.params).items()]
     check_leaves(leaves, expected_shapes(checkpoint.config), "to save")
 
 

@@ -51,8 +51,34 @@ def _resize_one(image: np.ndarray, height: int, width: int) -> np.ndarray:
     return canvas
 
 
+def _linear_weights(size: int, target: int) -> np.ndarray:
+    """Antialiased triangle filter from `size` to `target` samples: (size, target) float32."""
+    step = np.float32(1.0 / (target / size))
+    radius = max(step, np.float32(1))
+    centers = (np.arange(target, dtype=np.float32) + np.float32(0.5)) * step - np.float32(0.5)
+    distance = np.abs(centers[None] - np.arange(size, dtype=np.float32)[:, None]) / radius
+    weights = np.maximum(np.float32(0), np.float32(1) - distance)
+    return weights / np.sum(weights, axis=0, keepdims=True)
+
+
+def _resize_linear(images: jax.Array, rows: int, columns: int) -> jax.Array:
+    """`jax.image.resize(method="linear")` as two plain contractions, rows first.
+
+    Newer XLA fuses the library's version into other rounding, which turns exact halves (frequent with uint8) the other
+    way; these contractions give the numbers of openpi's JAX.
+    """
+    highest = jax.lax.Precision.HIGHEST
+    height, width = images.shape[-3:-1]
+    resized = images.astype(jnp.float32)
+    if rows != height:
+        resized = jnp.einsum("...hwc,hH->...Hwc", resized, _linear_weights(height, rows), precision=highest)
+    if columns != width:
+        resized = jnp.einsum("...hwc,wW->...hWc", resized, _linear_weights(width, columns), precision=highest)
+    return resized
+
+
 def resize_with_pad(images: jax.Array, height: int, width: int) -> jax.Array:
-    """Resize with XLA's antialiased linear filter, keep the aspect ratio, pad with black.
+    """Resize with an antialiased linear filter in float32, keep the aspect ratio, pad with black.
 
     This is what openpi does inside the model when an image does not have the model's resolution.
 
@@ -70,8 +96,7 @@ def resize_with_pad(images: jax.Array, height: int, width: int) -> jax.Array:
     if images.dtype not in (jnp.uint8, jnp.float32):
         raise ModelError(f"image: found {images.dtype}, expected uint8 or float32")
     rows, columns = _fitted(images.shape[-3], images.shape[-2], height, width)
-    shape = (*images.shape[:-3], rows, columns, images.shape[-1])
-    resized = jax.image.resize(images.astype(jnp.float32), shape, method="linear")
+    resized = _resize_linear(images, rows, columns)
     if images.dtype == jnp.uint8:
         resized, black = jnp.round(resized).clip(0, 255).astype(jnp.uint8), 0
     else:
