@@ -14,7 +14,7 @@ OPTIONS = {"develop": {"script_dir": f"$base/lib/{PACKAGE}"}} if "develop" in sy
 
 
 def shared(*folders: str) -> list[tuple[str, list[str]]]:
-    """Every file below the folders, with its subfolder, for share/<package>."""
+    """Every file below the folders, each in its own subfolder of share/<package>."""
     found = defaultdict(list)
     for folder in folders:
         for path in sorted(Path(folder).rglob("*")):

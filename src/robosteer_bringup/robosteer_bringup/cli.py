@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import os
 import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
@@ -50,6 +51,10 @@ def run(name: str, entry: metadata.EntryPoint, argv: Sequence[str]) -> int:
     except KeyboardInterrupt:
         print(f"robosteer {name}: interrupted", file=sys.stderr)
         return 130
+    except BrokenPipeError:
+        # The reader (`| head`) has seen enough. Python would complain once more when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except Exception as error:
         if getattr(error, "user_error", False):
             print(f"robosteer {name}: {error}", file=sys.stderr)

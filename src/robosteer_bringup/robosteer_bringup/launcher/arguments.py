@@ -11,7 +11,7 @@ from robosteer_bringup.launcher.description import LaunchDescription
 from robosteer_bringup.launcher.errors import LaunchError
 from robosteer_bringup.launcher.include import IncludeLaunchDescription
 from robosteer_bringup.launcher.plan import Plan
-from robosteer_bringup.launcher.substitutions import describe
+from robosteer_bringup.launcher.substitutions import describe, perform
 
 BUILT_IN = ("sigterm_timeout", "sigkill_timeout")
 """Launch arguments that every process knows, in seconds."""
@@ -33,23 +33,27 @@ def parse_arguments(words: Iterable[str]) -> dict[str, str]:
 
 
 def declared_arguments(description: LaunchDescription, environment: Mapping[str, str]) -> list[DeclareLaunchArgument]:
-    """Return every argument that a file and the files it includes declare, each name once."""
+    """Return every argument that a file and the files it includes declare, each name once.
+
+    Arguments that an include sets itself are left out: a value from the command line would not reach them.
+    """
     context = LaunchContext(runtime=Plan(), environment=dict(environment))
     found: dict[str, DeclareLaunchArgument] = {}
-    for entity in _walk(description, context):
-        if isinstance(entity, DeclareLaunchArgument):
-            found.setdefault(entity.name, entity)
+    for argument in _walk(description, context, frozenset()):
+        found.setdefault(argument.name, argument)
     return list(found.values())
 
 
-def _walk(entity: Entity, context: LaunchContext) -> Iterator[Entity]:
-    yield entity
+def _walk(entity: Entity, context: LaunchContext, fixed: frozenset[str]) -> Iterator[DeclareLaunchArgument]:
+    if isinstance(entity, DeclareLaunchArgument) and entity.name not in fixed:
+        yield entity
     children = list(entity.sub_entities())
     if isinstance(entity, IncludeLaunchDescription):
         included = entity.load(context)
         children += [] if included is None else [included]
+        fixed = fixed | {perform(context, name) for name, _ in entity.arguments}
     for child in children:
-        yield from _walk(child, context)
+        yield from _walk(child, context, fixed)
 
 
 def check_names(given: Iterable[str], declared: Iterable[DeclareLaunchArgument]) -> None:

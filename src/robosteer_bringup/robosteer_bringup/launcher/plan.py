@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
+
+import yaml
 
 from robosteer_bringup.launcher.context import Entity, LaunchContext, ProcessSpec, visit
 from robosteer_bringup.launcher.description import LaunchDescription
@@ -45,10 +49,22 @@ class Plan:
         self.messages.append(text)
 
     def render(self) -> str:
-        """Return one line per message and process, as a shell would take it."""
+        """Return the commands as a shell would take them, with their parameter files as comments."""
         lines = [f"# {message}" for message in self.messages]
-        lines += [shlex.join(spec.command) for spec in self.processes]
+        for spec in self.processes:
+            lines += [f"# {spec.name}: {text}" for text in parameter_texts(spec)]
+            lines.append(shlex.join(spec.command))
         return "\n".join(lines)
+
+
+def parameter_texts(spec: ProcessSpec) -> list[str]:
+    """Return the content of every parameter file on a command line, each as one line of YAML."""
+    files = [value for flag, value in pairwise(spec.command) if flag == "--params-file"]
+    return [_one_line(Path(file).read_text(encoding="utf-8")) for file in files]
+
+
+def _one_line(text: str) -> str:
+    return yaml.safe_dump(yaml.safe_load(text), default_flow_style=True, width=math.inf).strip()
 
 
 def make_plan(description: LaunchDescription, environment: Mapping[str, str], scratch: Path | None = None) -> Plan:

@@ -1,0 +1,109 @@
+"""Let a policy act: the robot's side, the guard (source: policy), the policy and, in simulation, trials of it."""
+
+from launch import LaunchDescription
+from launch.actions import DeclareLaunchArgument, GroupAction, IncludeLaunchDescription, Shutdown
+from launch.conditions import IfCondition, UnlessCondition
+from launch.launch_description_sources import PythonLaunchDescriptionSource
+from launch.substitutions import IfElseSubstitution, LaunchConfiguration, PathJoinSubstitution
+from launch_ros.actions import Node
+from launch_ros.parameter_descriptions import ParameterValue
+from launch_ros.substitutions import FindPackageShare
+
+
+def typed(name: str, value_type: type) -> ParameterValue:
+    """Return a launch argument as a parameter of a stated type."""
+    return ParameterValue(LaunchConfiguration(name), value_type=value_type)
+
+
+def generate_launch_description() -> LaunchDescription:
+    """Declare the arguments and start the stack."""
+    share = FindPackageShare("robosteer_bringup")
+    sim = LaunchConfiguration("sim")
+    rig_file = IfElseSubstitution(sim, "sim_panda.yaml", "fr3_robotiq_zed.yaml")
+    arguments = [
+        DeclareLaunchArgument("checkpoint", description="directory of the checkpoint"),
+        DeclareLaunchArgument(
+            "sim", default_value="false", choices=["true", "false"], description="simulated cell instead of hardware"
+        ),
+        DeclareLaunchArgument(
+            "rig",
+            default_value=PathJoinSubstitution([share, "config", "rigs", rig_file]),
+            description="path of the rig file",
+        ),
+        DeclareLaunchArgument("instruction", default_value="pick up red cube", description="what the policy shall do"),
+        DeclareLaunchArgument(
+            "auto_enable",
+            default_value="false",
+            choices=["true", "false"],
+            description="act as soon as the checkpoint is loaded; in simulation the guard is armed too",
+        ),
+        DeclareLaunchArgument("seed", default_value="0", description="seed of the simulated scene"),
+        DeclareLaunchArgument(
+            "publish_clock", default_value="false", choices=["true", "false"], description="run on simulated time"
+        ),
+        DeclareLaunchArgument(
+            "trials",
+            default_value="false",
+            choices=["true", "false"],
+            description="try the policy scene after scene, write the outcome, end (simulation only)",
+        ),
+        DeclareLaunchArgument(
+            "trials",
+            choices=["false"],
+            description="trials reset the simulated scene, which hardware has not",
+            condition=UnlessCondition(sim),
+        ),
+        DeclareLaunchArgument("trial_cells", default_value="[4, 13, 22, 31]", description="grid cells of the trials"),
+        DeclareLaunchArgument("trial_time_limit_s", default_value="10.0", description="patience per trial, s"),
+        DeclareLaunchArgument("trial_out", default_value="trials.json", description="file for the outcome"),
+    ]
+    robot = GroupAction(
+        [
+            IncludeLaunchDescription(
+                PythonLaunchDescriptionSource(PathJoinSubstitution([share, "launch", "robot.launch.py"])),
+                launch_arguments=[
+                    ("sim", sim),
+                    ("rig", LaunchConfiguration("rig")),
+                    ("source", "policy"),
+                    ("auto_arm", LaunchConfiguration("auto_enable")),
+                    ("task", LaunchConfiguration("instruction")),
+                    ("seed", LaunchConfiguration("seed")),
+                    ("publish_clock", LaunchConfiguration("publish_clock")),
+                ],
+            )
+        ]
+    )
+    policy = Node(
+        package="robosteer_policy",
+        executable="policy",
+        output="screen",
+        parameters=[
+            {
+                "rig": typed("rig", str),
+                "checkpoint": typed("checkpoint", str),
+                "instruction": typed("instruction", str),
+                "auto_enable": typed("auto_enable", bool),
+                "use_sim_time": typed("publish_clock", bool),
+            }
+        ],
+        on_exit=Shutdown(reason="the policy ended"),
+    )
+    trials = Node(
+        package="robosteer_sim",
+        executable="trial_runner",
+        output="screen",
+        parameters=[
+            {
+                "rig": typed("rig", str),
+                "task": typed("instruction", str),
+                "grid_cells": LaunchConfiguration("trial_cells"),
+                "first_seed": typed("seed", int),
+                "time_limit_s": typed("trial_time_limit_s", float),
+                "out": typed("trial_out", str),
+                "use_sim_time": typed("publish_clock", bool),
+            }
+        ],
+        on_exit=Shutdown(reason="the trials are over"),
+        condition=IfCondition(LaunchConfiguration("trials")),
+    )
+    return LaunchDescription([*arguments, robot, policy, trials])
