@@ -46,6 +46,8 @@ setup(
     zip_safe=False,
     entry_points={
         "console_scripts": [],
-        "robosteer.commands": [],
+        "robosteer.commands": [
+            "convert = robosteer_training.commands.convert:main",
+        ],
     },
 )

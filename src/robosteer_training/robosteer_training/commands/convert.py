@@ -1,0 +1,119 @@
+"""`robosteer convert`: recordings in, an aligned dataset out."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from robosteer_training.convert import Summary
+    from robosteer_training.dataset import Dataset
+
+
+@dataclasses.dataclass(frozen=True)
+class Arguments:
+    """Arguments of `robosteer convert`."""
+
+    bag: Path
+    """One episode or a directory of episodes (rosbag2, MCAP or SQLite)."""
+    out: Path
+    """Directory of the dataset; episodes that are there already are not converted again."""
+    rig: Path | None = None
+    """Rig file; by default the one recorded in the episodes."""
+    rate_hz: float | None = None
+    """Frames per second; by default the rig's action rate (15 Hz). u keeps its meaning in rad/s."""
+    cameras: tuple[str, ...] | None = None
+    """Cameras to store; by default those that the policy looks through."""
+    instruction: str | None = None
+    """Replaces the recorded instruction; needed for plain bags without episode.json."""
+    outcomes: tuple[str, ...] = ("success",)
+    """Labels to take (success, failure, recovered, ...); episodes without a label are always taken."""
+    trim_idle: bool = True
+    """Drop the frames before the first and after the last command."""
+    skip_bad: bool = False
+    """Make the dataset even when some episodes are damaged."""
+    jobs: int = 0
+    """Worker processes; 0 takes one per CPU core."""
+    json: bool = False
+    """Print the summary as JSON."""
+
+
+def main(argv: list[str]) -> int:
+    """Entry point of `robosteer convert`."""
+    import tyro
+    from rich.console import Console
+
+    from robosteer_rig.rig import load_rig
+    from robosteer_training.convert import ConvertSettings, Summary, convert_bags
+
+    arguments = tyro.cli(Annotated[Arguments, tyro.conf.arg()], args=argv, prog="robosteer convert")
+    _check(arguments)
+    rig = None if arguments.rig is None else load_rig(arguments.rig)
+    settings = ConvertSettings(
+        rate_hz=arguments.rate_hz,
+        cameras=arguments.cameras,
+        trim_idle=arguments.trim_idle,
+        instruction=arguments.instruction,
+    )
+    summary = Summary()
+    console = Console(stderr=True)
+    with _progress(console) as progress:
+        try:
+            dataset = convert_bags(
+                arguments.bag,
+                arguments.out,
+                rig,
+                settings=settings,
+                outcomes=arguments.outcomes,
+                jobs=arguments.jobs or os.cpu_count() or 1,
+                progress=progress,
+                skip_bad=arguments.skip_bad,
+                summary=summary,
+            )
+        finally:
+            for line in summary.failures:
+                console.print(f"damaged: {line}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+    _report(arguments, dataset, summary)
+    return 0
+
+
+def _check(arguments: Arguments) -> None:
+    from robosteer_rig.errors import RobosteerError
+
+    if arguments.rate_hz is not None and not 0 < arguments.rate_hz <= 1000:
+        raise RobosteerError(f"--rate-hz: found {arguments.rate_hz:g}, expected a number in (0, 1000]")
+    if arguments.jobs < 0:
+        raise RobosteerError(f"--jobs: found {arguments.jobs}, expected 0 or more")
+
+
+def _progress(console: Console) -> Progress:
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=console)
+
+
+def _report(arguments: Arguments, dataset: Dataset, summary: Summary) -> None:
+    import json
+
+    if arguments.json:
+        content = {
+            "dataset": str(dataset.path),
+            "episodes": len(dataset.episodes),
+            "frames": len(dataset),
+            "stale_frames": int(dataset.stale.sum()),
+            "rate_hz": dataset.rate_hz,
+            **dataclasses.asdict(summary),
+        }
+        print(json.dumps(content))
+        return
+    print(
+        f"{dataset.path}: {len(dataset.episodes)} episodes, {len(dataset)} frames at {dataset.rate_hz:g} Hz "
+        f"({dataset.duration_s:.0f} s), cameras {', '.join(dataset.images)}; {summary.converted} converted, "
+        f"{summary.reused} reused, {summary.skipped} of other outcome, {len(summary.failures)} damaged"
+    )

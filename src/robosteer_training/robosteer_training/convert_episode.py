@@ -1,0 +1,276 @@
+"""Convert one recording: messages in the order of the bag through the live aligner, frames out to the store."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from robosteer_rig.actions import CommandTrack, derive_actions, idle_frames
+from robosteer_rig.align import Aligner, policy_cameras
+from robosteer_rig.errors import RobosteerError
+from robosteer_rig.messages import array_command, header_stamp, joint_sample
+from robosteer_rig.rig import ARM_COMMAND, GRIPPER_COMMAND, GRIPPER_STATE, JOINT_STATE, Rig, recording_differences
+from robosteer_rig.streams import CLOCK_JUMP_NS
+from robosteer_rig.units import NS_PER_S, grid_stamp, seconds_to_ns
+from robosteer_training.bags import BagReader
+from robosteer_training.dataset import EPISODE_SCHEMA, EpisodeMeta
+from robosteer_training.episode_writer import EpisodeWriter
+from robosteer_training.episodes import EpisodeInfo
+
+MIN_FRAMES = 2
+_CANCEL_EVERY = 64  # messages
+
+
+@dataclasses.dataclass(frozen=True)
+class ConvertSettings:
+    """Choices that change what a converted episode holds; they are part of its key in the store.
+
+    Attributes:
+        rate_hz: of the frames; None takes the rig's action rate. u keeps its meaning in rad/s.
+        cameras: names to store; None takes those of the policy.
+        trim_idle: drop frames without a command before the first and after the last one with a command.
+        instruction: replaces the recorded one.
+        max_stale_fraction: an episode with a larger share of stale frames is refused.
+    """
+
+    rate_hz: float | None = None
+    cameras: tuple[str, ...] | None = None
+    trim_idle: bool = True
+    instruction: str | None = None
+    max_stale_fraction: float = 0.1
+
+
+class Cancelled(Exception):
+    """The user asked to stop."""
+
+
+@dataclasses.dataclass
+class _Recording:
+    """What is gathered while a bag is read."""
+
+    aligner: Aligner
+    writer: EpisodeWriter
+    arm: CommandTrack = dataclasses.field(default_factory=CommandTrack)
+    gripper: CommandTrack = dataclasses.field(default_factory=CommandTrack)
+    end_ns: int = 0
+    clock_offset_ns: int | None = None
+
+    def drain(self, *, final: bool = False) -> None:
+        for frame in self.aligner.flush() if final else self.aligner.ready():
+            self.writer.append(frame)
+
+
+def convert_episode(
+    info: EpisodeInfo,
+    directory: Path,
+    rig: Rig,
+    settings: ConvertSettings,
+    *,
+    key: str,
+    bag_sha256: str,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> EpisodeMeta:
+    """Convert one episode into an empty directory.
+
+    Args:
+        info: the recording.
+        directory: to write into.
+        rig: the contract; its crops and sizes are used.
+        settings: see there.
+        key: name of the episode in the store.
+        bag_sha256: digest of the recording.
+        cancelled: asked now and then.
+
+    Returns:
+        The episode's record, as written.
+
+    Raises:
+        RobosteerError: one line that names the episode and what is wrong with it.
+        Cancelled: when `cancelled` said so.
+    """
+    instruction = settings.instruction or info.instruction
+    if instruction is None:
+        raise RobosteerError(
+            f"{info.path}: found no instruction, expected what was shown; write episode.json or pass --instruction"
+        )
+    require_same_rig(info, rig)
+    cameras = policy_cameras(rig) if settings.cameras is None else settings.cameras
+    aligner = Aligner(rig, cameras=cameras, rate_hz=settings.rate_hz)
+    recording = _Recording(aligner, EpisodeWriter(directory, rig, cameras))
+    try:
+        _read(info, rig, recording, cancelled)
+        return _finish(info, rig, settings, recording, instruction=instruction, key=key, bag_sha256=bag_sha256)
+    finally:
+        recording.writer.close()
+
+
+def require_same_rig(info: EpisodeInfo, rig: Rig) -> None:
+    """Check that a recording was made with this rig, apart from crops and other choices of use.
+
+    Raises:
+        RobosteerError: naming the first field that differs.
+    """
+    recorded = info.rig()
+    if recorded is None:
+        return
+    if lines := recording_differences(rig, recorded):
+        more = f" (and {len(lines) - 1} more fields)" if len(lines) > 1 else ""
+        raise RobosteerError(f"{info.path}: rig file: {lines[0]} as recorded{more}; pass the rig of the recording")
+
+
+def _read(info: EpisodeInfo, rig: Rig, recording: _Recording, cancelled: Callable[[], bool]) -> None:
+    aligner = recording.aligner
+    streams = {name: rig.topics()[name] for name in (*aligner.streams, ARM_COMMAND, GRIPPER_COMMAND)}
+    by_topic = {topic: name for name, (topic, _) in streams.items()}
+    with BagReader(info.bag_path) as bag:
+        bag.require(streams)
+        for count, (topic, log_ns, message) in enumerate(bag.messages(by_topic)):
+            if count % _CANCEL_EVERY == 0 and cancelled():
+                raise Cancelled
+            stream = by_topic[topic]
+            try:
+                _take(stream, message, log_ns, rig, recording)
+            except RobosteerError as error:
+                text = str(error).removeprefix(f"{topic}: ")
+                raise RobosteerError(f"{info.path}: topic {topic}: {text}") from None
+    try:
+        recording.drain(final=True)
+    except RobosteerError as error:
+        raise RobosteerError(f"{info.path}: {error}") from None
+
+
+def _take(stream: str, message: Any, log_ns: int, rig: Rig, recording: _Recording) -> None:
+    stamp = header_stamp(message)
+    recording.end_ns = max(recording.end_ns, stamp or log_ns)
+    if stamp and recording.clock_offset_ns is None:
+        recording.clock_offset_ns = log_ns - stamp
+    if stream == ARM_COMMAND:
+        recording.arm.append(stamp or log_ns, _arm_command(message, rig))
+    elif stream == GRIPPER_COMMAND:
+        recording.gripper.append(log_ns, _gripper_command(message))
+    else:
+        recording.aligner.receive(stream, message, log_ns)
+        recording.drain()
+
+
+def _arm_command(message: Any, rig: Rig) -> np.ndarray:
+    joints = rig.arm.joints
+    if hasattr(message, "velocity"):
+        sample = joint_sample(message, joints, need="velocity")
+    else:
+        sample = array_command(message, len(joints))
+    if sample is None:
+        raise RobosteerError(f"found a command without a finite velocity for each of {', '.join(joints)}")
+    return sample.velocity
+
+
+def _gripper_command(message: Any) -> np.ndarray:
+    value = float(message.data)
+    if not -0.01 <= value <= 1.01:
+        raise RobosteerError(f"found gripper command {value:g}, expected 0 (open) to 1 (closed)")
+    return np.array([value])
+
+
+def _finish(
+    info: EpisodeInfo,
+    rig: Rig,
+    settings: ConvertSettings,
+    recording: _Recording,
+    *,
+    instruction: str,
+    key: str,
+    bag_sha256: str,
+) -> EpisodeMeta:
+    _require_healthy(info, rig, recording)
+    actions = _actions(info, rig, settings, recording)
+    columns = recording.writer.columns
+    stale = np.array(columns.stale[: len(actions)])
+    if stale.mean() > settings.max_stale_fraction:
+        raise RobosteerError(
+            f"{info.path}: found {stale.mean():.0%} of frames with stale inputs ({_oldest(columns.ages_ns)}), expected "
+            f"at most {settings.max_stale_fraction:.0%}; check the rates of the streams or record again"
+        )
+    rows = _kept_rows(info, actions, settings)
+    meta = EpisodeMeta(
+        schema=EPISODE_SCHEMA,
+        key=key,
+        source=str(info.path),
+        instruction=instruction,
+        outcome=info.outcome or "unknown",
+        frames=rows.stop - rows.start,
+        trimmed=(rows.start, len(actions) - rows.stop),
+        stale_frames=int(stale[rows].sum()),
+        stream_counts={name: dataclasses.asdict(c) for name, c in recording.aligner.counts.items()},
+        max_age_s={name: max(a[name] for a in columns.ages_ns[rows]) / NS_PER_S for name in recording.aligner.streams},
+        bag_sha256=bag_sha256,
+    )
+    recording.writer.finish(actions, rows, meta)
+    return meta
+
+
+def _require_healthy(info: EpisodeInfo, rig: Rig, recording: _Recording) -> None:
+    """Refuse what would silently give wrong frames."""
+    wanted = {
+        JOINT_STATE: f"finite positions of {', '.join(rig.arm.joints)}",
+        GRIPPER_STATE: f"a finite position of {rig.gripper.state_joint}",
+    }
+    for name, counts in recording.aligner.counts.items():
+        where = f"{info.path}: topic {rig.topics()[name][0]}"
+        if counts.invalid:
+            found = f"found {counts.invalid} of {counts.received} messages damaged or without the rig's joints"
+            raise RobosteerError(f"{where}: {found}, expected {wanted[name]}; correct the rig file or record again")
+        if jumps := counts.jumps_back + counts.jumps_forward:
+            raise RobosteerError(
+                f"{where}: found {jumps} clock jumps, expected none; synchronise the clocks and record again"
+            )
+        if counts.evicted:
+            raise RobosteerError(f"{where}: found streams that run seconds apart, expected one clock; record again")
+    offset = recording.clock_offset_ns
+    if offset is not None and abs(offset) > CLOCK_JUMP_NS:
+        # Gripper commands carry no stamp: their log time must be on the clock of the others.
+        raise RobosteerError(
+            f"{info.path}: found log times {offset / NS_PER_S:.3g} s after the stamps, expected one clock; "
+            "synchronise the clocks and record again"
+        )
+
+
+def _actions(info: EpisodeInfo, rig: Rig, settings: ConvertSettings, recording: _Recording) -> np.ndarray:
+    """(n, 8) actions of all frames whose interval lies within the recording."""
+    columns = recording.writer.columns
+    rate = settings.rate_hz or rig.action.rate_hz
+    start = columns.stamp_ns[0] if columns.stamp_ns else 0
+    edges = np.array([grid_stamp(start, k, rate) for k in range(len(columns.stamp_ns) + 1)], dtype=np.int64)
+    if columns.stamp_ns != edges[:-1].tolist():
+        raise RobosteerError(f"{info.path}: found holes in the frames, expected one continuous episode; record again")
+    count = int(np.searchsorted(edges, recording.end_ns, side="right")) - 1
+    if count < MIN_FRAMES:
+        raise RobosteerError(
+            f"{info.path}: found {max(count, 0)} frames, expected at least {MIN_FRAMES}; record longer"
+        )
+    measured = np.stack(columns.state[:count])[:, 7]
+    return derive_actions(
+        recording.arm,
+        recording.gripper,
+        edges[: count + 1],
+        measured,
+        unit_rad_per_s=rig.action.unit_rad_per_s,
+        hold_ns=seconds_to_ns(rig.action.command_timeout_s),
+    )
+
+
+def _kept_rows(info: EpisodeInfo, actions: np.ndarray, settings: ConvertSettings) -> slice:
+    moving = np.flatnonzero(~idle_frames(actions))
+    if not len(moving):
+        raise RobosteerError(f"{info.path}: found no motion command, expected a demonstration; record again")
+    if not settings.trim_idle:
+        return slice(0, len(actions))
+    return slice(int(moving[0]), int(moving[-1]) + 1)
+
+
+def _oldest(ages_ns: list[dict[str, int]]) -> str:
+    worst = max(ages_ns[0], key=lambda name: max(age[name] for age in ages_ns))
+    return f"{worst}: up to {max(age[worst] for age in ages_ns) / NS_PER_S:.2f} s old"
