@@ -1,0 +1,84 @@
+"""Record in child processes and kill them with SIGKILL; argv: directory, number of writers.
+
+Each writer keeps one short episode and then records until it dies. It reports every accepted message through a pipe,
+which survives it. Prints, as JSON, per writer: its directory, messages accepted, and the log time of the last.
+
+The log time runs at 0.4 of real time, so that a starved machine does not look like lost data.
+"""
+
+import json
+import os
+import random
+import signal
+import struct
+import sys
+import time
+from pathlib import Path
+
+from robosteer_teleop.bag_writer import BagWriter
+from robosteer_teleop.episode_record import episode_json
+from robosteer_teleop.store import EpisodeStore
+from robosteer_teleop.survey import verify_file
+from robosteer_teleop.topics import FLOAT64, Connection, definition
+
+TOPICS = [Connection(name, FLOAT64, definition(FLOAT64)) for name in ("/fast", "/image")]
+STEP_NS = 2_000_000
+T0 = 1_700_000_000_000_000_000
+
+
+def number(value: float, padding: int = 0) -> bytes:
+    return b"\0\1\0\0" + struct.pack("<d", value) + bytes(padding)
+
+
+def write(directory: Path, report: int) -> None:
+    store = EpisodeStore(directory)
+    episode, path = store.begin()
+    writer = BagWriter(path, TOPICS, custom_data={"episode": str(episode), "instruction": "first"})
+    for i in range(100):
+        writer.write("/fast", T0 + i, number(i))
+    store.commit(episode, episode_json(verify_file(writer.path, writer.close()), "success"))
+    episode, path = store.begin()
+    writer = BagWriter(path, TOPICS, custom_data={"episode": str(episode), "instruction": "second"})
+    for i in range(10**9):
+        log_ns = T0 + i * STEP_NS
+        writer.write("/fast", log_ns, number(i))
+        if i % 16 == 0:
+            writer.write("/image", log_ns, number(i, padding=15_000))
+        os.write(report, struct.pack("<q", i))
+        time.sleep(0.005)
+
+
+def main() -> None:
+    root, count = Path(sys.argv[1]), int(sys.argv[2])
+    chance = random.Random(7)  # noqa: S311
+    writers = []
+    for i in range(count):
+        directory = root / f"writer{i}"
+        read_end, write_end = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            try:
+                os.close(read_end)
+                write(directory, write_end)
+            finally:
+                os._exit(1)
+        os.close(write_end)
+        writers.append((pid, read_end, directory))
+    for pid, read_end, _ in writers:
+        for _ in range(80):  # past the first chunk, so that there is something to recover
+            os.read(read_end, 8)
+        time.sleep(chance.uniform(0.0, 0.6))
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+    results = []
+    for _, read_end, directory in writers:
+        data = b""
+        while part := os.read(read_end, 65536):
+            data += part
+        last = struct.unpack("<q", data[-8:])[0] if data else 0
+        results.append({"directory": str(directory), "last": last, "end_ns": T0 + last * STEP_NS})
+    print(json.dumps(results))
+
+
+if __name__ == "__main__":
+    main()
