@@ -31,8 +31,12 @@ setup(
     options=OPTIONS,
     zip_safe=False,
     entry_points={
-        "console_scripts": [],
-        "robosteer.commands": [],
+        "console_scripts": [
+            "cell = robosteer_sim.nodes.cell:main",
+            "scripted_operator = robosteer_sim.nodes.scripted_operator:main",
+            "trial_runner = robosteer_sim.nodes.trial_runner:main",
+        ],
+        "robosteer.commands": ["sim-preview = robosteer_sim.preview:main"],
         "robosteer.environments": ["cell = robosteer_sim.environment:make"],
     },
 )

@@ -43,8 +43,13 @@ class CellPhysics:
         data: MuJoCo's state.
     """
 
-    def __init__(self) -> None:
-        self.model = build_model()
+    def __init__(self, samples: int = 0) -> None:
+        """Build the cell, empty.
+
+        Args:
+            samples: of anti-aliasing in its pictures.
+        """
+        self.model = build_model(samples)
         self.data = mujoco.MjData(self.model)
         self._joint_qpos = np.array([self.model.joint(n).qposadr[0] for n in JOINT_NAMES])
         self._joint_dof = np.array([self.model.joint(n).dofadr[0] for n in JOINT_NAMES])

@@ -1,0 +1,163 @@
+"""The cell in real time: when to step, what to apply, what is due. No ROS; the caller brings the clock."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from robosteer_rig.environment import Scene
+from robosteer_sim.cell_model import TIME_STEP_S
+from robosteer_sim.layout import lay_out
+from robosteer_sim.panda import JOINT_NAMES
+from robosteer_sim.physics import CellPhysics
+from robosteer_sim.tasks import LiftJudge, task_card
+
+STEP_NS = round(TIME_STEP_S * 1e9)
+COMMAND_TIMEOUT_NS = 100_000_000
+"""A velocity command is obeyed for this long; then the arm ramps to rest."""
+RAMP_RAD_PER_S2 = 10.0
+MAX_CATCH_UP_NS = 100_000_000
+"""After a longer stall the cell's time is stretched instead of caught up."""
+
+
+@dataclasses.dataclass
+class Counters:
+    """What went wrong since the start.
+
+    Attributes:
+        rejected_commands: of another length or not finite; the arm ramps to rest after one.
+        command_timeouts: how often a moving arm was left without commands.
+        stalls: how often the cell could not keep real time.
+        stalled_s: by how much in all.
+    """
+
+    rejected_commands: int = 0
+    command_timeouts: int = 0
+    stalls: int = 0
+    stalled_s: float = 0.0
+
+
+class LiveCell:
+    """Physics that follows a steady clock.
+
+    Attributes:
+        physics: the moving cell.
+        judge: decides on success.
+        counters: what went wrong.
+        scene: the present starting condition.
+        reset_count: how often the scene was set up.
+    """
+
+    def __init__(self, scene: Scene, distractors: Sequence[str] | None = None) -> None:
+        """Set the first scene up; the cell's time starts with the first call of `steps_due`.
+
+        Args:
+            scene: the starting condition.
+            distractors: as in `lay_out`.
+        """
+        self.physics = CellPhysics()
+        self.counters = Counters()
+        self.reset_count = 0
+        self._distractors = distractors
+        self._origin_ns: int | None = None
+        self._steps = 0
+        self._command = np.zeros(len(JOINT_NAMES))
+        self._command_ns: int | None = None
+        self._applied = np.zeros(len(JOINT_NAMES))
+        self._gripper = 0.0
+        self.reset(scene)
+
+    def reset(self, scene: Scene) -> None:
+        """Set a scene up: arm at rest in the ready pose; earlier commands are forgotten, time goes on.
+
+        Raises:
+            RobosteerError: for a scene that does not exist; nothing changes.
+        """
+        objects = lay_out(scene, self._distractors)
+        self.scene = scene
+        self.judge = LiftJudge(task_card(scene.task))
+        self.physics.reset(objects)
+        self._command_ns = None
+        self._applied = np.zeros(len(JOINT_NAMES))
+        self._gripper = 0.0
+        self.reset_count += 1
+
+    def command(self, joint_velocity: Sequence[float], now_ns: int) -> None:
+        """Take a velocity command, rad/s in the rig's joint order; a bad one counts as zero."""
+        values = np.asarray(joint_velocity, dtype=float)
+        if values.shape != self._command.shape or not np.isfinite(values).all():
+            self.counters.rejected_commands += 1
+            self._command_ns = None
+            return
+        self._command, self._command_ns = values, now_ns
+
+    def command_gripper(self, closed: float) -> None:
+        """Take a gripper command, 0 open ... 1 closed; one that is not finite is ignored and counted."""
+        if math.isfinite(closed):
+            self._gripper = min(max(closed, 0.0), 1.0)
+        else:
+            self.counters.rejected_commands += 1
+
+    @property
+    def time_ns(self) -> int:
+        """The cell's time since the start; resets do not touch it."""
+        return self._steps * STEP_NS
+
+    def age_ns(self, now_ns: int) -> int:
+        """How long ago, on the steady clock, the present state was; this turns it into a stamp of any clock."""
+        return 0 if self._origin_ns is None else now_ns - self._origin_ns - self.time_ns
+
+    def steps_due(self, now_ns: int) -> int:
+        """How many steps bring the cell's time up to the clock; a stall is taken note of and skipped."""
+        if self._origin_ns is None:
+            self._origin_ns = now_ns
+        behind = self.age_ns(now_ns)
+        if behind > MAX_CATCH_UP_NS:
+            self.counters.stalls += 1
+            self.counters.stalled_s += (behind - STEP_NS) / 1e9
+            self._origin_ns += behind - STEP_NS
+            behind = STEP_NS
+        return max(0, behind // STEP_NS)
+
+    def step(self, now_ns: int) -> None:
+        """Advance by one time step under the latest command, or towards rest without one."""
+        self.physics.step(self._obey(now_ns), self._gripper)
+        self._steps += 1
+        self.judge.observe(self.physics.time_s, self.physics.held_object(self.judge.card.success.height_m))
+
+    def _obey(self, now_ns: int) -> np.ndarray:
+        """(7,) rad/s to apply for one step."""
+        if self._command_ns is not None and now_ns - self._command_ns > COMMAND_TIMEOUT_NS:
+            self._command_ns = None
+            self.counters.command_timeouts += bool(self._applied.any())
+        if self._command_ns is not None:
+            self._applied = self._command
+        else:
+            reach = RAMP_RAD_PER_S2 * TIME_STEP_S
+            self._applied = self._applied - np.clip(self._applied, -reach, reach)
+        return self._applied
+
+
+class Pulse:
+    """Tells when a periodic event is due on the cell's time."""
+
+    def __init__(self, rate_hz: float, phase: float = 0.0) -> None:
+        """Start counting.
+
+        Args:
+            rate_hz: of the event.
+            phase: of a period, 0 ... 1, by which the first event is late.
+        """
+        self._rate_hz, self._phase = rate_hz, phase
+        self._count = 0
+
+    def due(self, time_ns: int) -> bool:
+        """Whether at least one event has become due since the last call; several missed ones count as one."""
+        count = math.floor(time_ns * 1e-9 * self._rate_hz - self._phase + 1e-6) + 1
+        if count <= self._count:
+            return False
+        self._count = count
+        return True

@@ -1,0 +1,227 @@
+"""Node `cell`: the simulated Franka cell on the hardware's topics (docs/reference/topics.md), in real time."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from rcl_interfaces.msg import IntegerRange, ParameterDescriptor, SetParametersResult
+from rclpy.clock import Clock
+from rclpy.clock_type import ClockType
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rosgraph_msgs.msg import Clock as ClockMessage
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, JointState
+from std_msgs.msg import Float64, Float64MultiArray, String
+from std_srvs.srv import Trigger
+
+from robosteer_rig.environment import Scene
+from robosteer_rig.errors import RobosteerError
+from robosteer_rig.rig import Rig, load_rig
+from robosteer_sim.environment import check_rig
+from robosteer_sim.layout import GRID_CELLS, check_scene
+from robosteer_sim.live import LiveCell, Pulse
+from robosteer_sim.nodes import messages
+from robosteer_sim.nodes.run import StoppableNode, run_node
+from robosteer_sim.rendering import CellCameras
+from robosteer_sim.tasks import OBJECTS
+
+STATE_SCHEMA = "robosteer.cell/1"
+TICK_S = 0.005
+RELIABLE = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.VOLATILE)
+COMMANDS = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT, durability=DurabilityPolicy.VOLATILE)
+"""As ros2_control's velocity controllers subscribe under Fast DDS."""
+
+
+class CameraTopics:
+    """One camera's publishers, with the names of the ZED driver, and when its next picture is due."""
+
+    def __init__(self, node: Node, topic: str, rate_hz: float, phase: float) -> None:
+        image = topic.removesuffix("/compressed")
+        self.compressed = node.create_publisher(CompressedImage, f"{image}/compressed", RELIABLE)
+        self.raw = node.create_publisher(Image, image, RELIABLE)
+        self.info = node.create_publisher(CameraInfo, f"{image.rpartition('/')[0]}/camera_info", RELIABLE)
+        self.pulse = Pulse(rate_hz, phase)
+
+    @property
+    def watched(self) -> bool:
+        """Whether anybody wants a picture; without that none is drawn."""
+        return self.compressed.get_subscription_count() > 0 or self.raw.get_subscription_count() > 0
+
+
+class CellNode(StoppableNode):
+    """Publishes measurements, obeys commands, and sets scenes up on request."""
+
+    def __init__(self) -> None:
+        super().__init__("cell")
+        self._rig = self._declare_parameters()
+        self._cell = LiveCell(self._scene({}), self._distractors())
+        rig = self._rig
+        sizes = {name: (camera.width, camera.height) for name, camera in rig.cameras.items()}
+        self._cameras = CellCameras(self._cell.physics, sizes)
+        # Evenly spread over the period, so that no tick has to draw more than one picture.
+        self._camera_topics = {
+            name: CameraTopics(self, camera.topic, camera.rate_hz, number / len(rig.cameras))
+            for number, (name, camera) in enumerate(rig.cameras.items())
+        }
+        self._joints = self.create_publisher(JointState, rig.arm.state_topic, RELIABLE)
+        self._gripper = self.create_publisher(JointState, rig.gripper.state_topic, RELIABLE)
+        self._state = self.create_publisher(String, "/cell/state", RELIABLE)
+        self._clock_topic = self.create_publisher(ClockMessage, "/clock", RELIABLE) if self._publish_clock else None
+        self._joint_pulse, self._gripper_pulse = Pulse(rig.arm.state_rate_hz), Pulse(rig.gripper.state_rate_hz)
+        self._state_pulse = Pulse(10.0)
+        self.create_subscription(Float64MultiArray, rig.arm.command_topic, self._on_command, COMMANDS)
+        self.create_subscription(Float64, rig.gripper.command_topic, self._on_gripper, RELIABLE)
+        self.create_service(Trigger, "~/reset", self._on_reset)
+        self.add_on_set_parameters_callback(self._on_parameters)
+        self.create_timer(TICK_S, self._tick, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        self.get_logger().info(f"cell ready: {self._cell.scene.task}, grid cell {self._cell.scene.grid_cell}")
+
+    # Parameters -------------------------------------------------------------------------------------------------
+
+    def _declare_parameters(self) -> Rig:
+        def fixed(text: str) -> ParameterDescriptor:
+            return ParameterDescriptor(description=text, read_only=True)
+
+        path = self.declare_parameter("rig", "", fixed("rig file")).value
+        if not path:
+            raise RobosteerError("cell: found no parameter rig, expected a rig file; add `--ros-args -p rig:=PATH`")
+        self._publish_clock = bool(
+            self.declare_parameter("publish_clock", False, fixed("publish /clock; stamps then start at 0")).value
+        )
+        text = f"distractor's choices: ['any'] other colour, ['none'], or some of {list(OBJECTS)}"
+        self.declare_parameter("distractors", ["any"], fixed(text))
+        describe = ParameterDescriptor
+        self.declare_parameter("task", "pick up red cube", describe(description="instruction; applied by ~/reset"))
+        cells = [IntegerRange(from_value=0, to_value=GRID_CELLS - 1, step=1)]
+        text = "placement of the task's object, 5 rows x 8 columns; applied by ~/reset"
+        self.declare_parameter("grid_cell", 19, describe(description=text, integer_range=cells))
+        self.declare_parameter("seed", 0, describe(description="all other variation, >= 0; applied by ~/reset"))
+        rig = load_rig(str(path))
+        check_rig(rig)
+        return rig
+
+    def _distractors(self) -> tuple[str, ...] | None:
+        names = tuple(self.get_parameter("distractors").value)
+        if names == ("any",):
+            return None
+        if names == ("none",):
+            return ()
+        for name in names:
+            if name not in OBJECTS:
+                raise RobosteerError(f"distractors: found {name!r}, expected some of {list(OBJECTS)}")
+        return names
+
+    def _scene(self, changes: dict[str, Any]) -> Scene:
+        """The scene that the parameters describe, with some of them changed."""
+        values: dict[str, Any] = {name: self.get_parameter(name).value for name in ("task", "grid_cell", "seed")}
+        scene = Scene(**(values | {name: value for name, value in changes.items() if name in values}))
+        check_scene(scene)
+        return scene
+
+    def _on_parameters(self, parameters: Sequence[Parameter]) -> SetParametersResult:
+        try:
+            self._scene({parameter.name: parameter.value for parameter in parameters})
+        except RobosteerError as problem:
+            return SetParametersResult(successful=False, reason=str(problem))
+        return SetParametersResult(successful=True)
+
+    # Commands ---------------------------------------------------------------------------------------------------
+
+    def _on_command(self, message: Float64MultiArray) -> None:
+        self._cell.command(message.data, time.monotonic_ns())
+
+    def _on_gripper(self, message: Float64) -> None:
+        self._cell.command_gripper(message.data)
+
+    def _on_reset(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        try:
+            self._cell.reset(self._scene({}))
+            response.success = True
+            response.message = json.dumps(self._describe())
+        except RobosteerError as problem:
+            response.success, response.message = False, str(problem)
+        return response
+
+    # Measurements -----------------------------------------------------------------------------------------------
+
+    def _tick(self) -> None:
+        now_ns = time.monotonic_ns()
+        for _ in range(self._cell.steps_due(now_ns)):
+            self._cell.step(now_ns)
+            self._publish_joints()
+        if self._state_pulse.due(self._cell.time_ns):
+            self._state.publish(String(data=json.dumps(self._describe())))
+        for name, topics in self._camera_topics.items():
+            if topics.pulse.due(self._cell.time_ns):
+                self._publish_camera(name, topics)
+                break  # The others wait for the next tick: joint states must not be late.
+
+    def _stamp_ns(self) -> int:
+        """When the present state was: on the cell's own clock if it is published, else on the ROS clock."""
+        if self._publish_clock:
+            return self._cell.time_ns
+        return self.get_clock().now().nanoseconds - self._cell.age_ns(time.monotonic_ns())
+
+    def _publish_joints(self) -> None:
+        physics, time_ns = self._cell.physics, self._cell.time_ns
+        if self._joint_pulse.due(time_ns):
+            if self._clock_topic is not None:
+                self._clock_topic.publish(ClockMessage(clock=messages.stamp(time_ns)))
+            self._joints.publish(
+                messages.joint_state(
+                    self._rig.arm.joints,
+                    self._stamp_ns(),
+                    physics.joint_position,
+                    physics.joint_velocity,
+                    physics.joint_effort,
+                )
+            )
+        if self._gripper_pulse.due(time_ns):
+            gripper = self._rig.gripper
+            position = [gripper.denormalise(physics.gripper_position)]
+            self._gripper.publish(messages.joint_state([gripper.state_joint], self._stamp_ns(), np.array(position)))
+
+    def _publish_camera(self, name: str, topics: CameraTopics) -> None:
+        camera = self._rig.cameras[name]
+        header = messages.camera_header(name, self._stamp_ns())
+        topics.info.publish(messages.camera_info(header, name, camera.width, camera.height))
+        if not topics.watched:
+            return
+        picture = self._cameras.render(name)
+        if topics.compressed.get_subscription_count() > 0:
+            topics.compressed.publish(messages.compressed_image(header, picture))
+        if topics.raw.get_subscription_count() > 0:
+            topics.raw.publish(messages.raw_image(header, picture))
+
+    def _describe(self) -> dict[str, object]:
+        """The content of /cell/state."""
+        cell = self._cell
+        poses = cell.physics.object_poses()
+        return {
+            "schema": STATE_SCHEMA,
+            **dataclasses.asdict(cell.scene),
+            "instruction": cell.scene.task,
+            "reset_count": cell.reset_count,
+            "time_since_reset_s": round(cell.physics.time_s, 3),
+            "object_positions": {name: pose[:3].round(5).tolist() for name, pose in poses.items()},
+            "object_orientations": {name: pose[3:].round(5).tolist() for name, pose in poses.items()},
+            "success": cell.judge.success,
+            "lifted": cell.judge.lifted,
+            "failure": cell.judge.failure,
+            "counters": dataclasses.asdict(cell.counters),
+        }
+
+    def stop(self) -> None:
+        """Free the renderers."""
+        self._cameras.close()
+
+
+def main() -> int:
+    """Entry point of `ros2 run robosteer_sim cell`."""
+    return run_node(CellNode)
