@@ -87,20 +87,27 @@ def values_before(stamps_ns: np.ndarray, values: np.ndarray, times_ns: np.ndarra
 
 @dataclasses.dataclass
 class CommandTrack:
-    """The operator's commands of one episode, collected in order of arrival."""
+    """The operator's commands of one episode, collected in order of arrival.
 
+    Attributes:
+        width: numbers per command.
+        stamps_ns: time of issue of each.
+        values: (width,) each.
+    """
+
+    width: int
     stamps_ns: list[int] = dataclasses.field(default_factory=list)
     values: list[np.ndarray] = dataclasses.field(default_factory=list)
 
     def append(self, stamp_ns: int, value: np.ndarray) -> None:
-        """Add a command (d,)."""
+        """Add a command (width,)."""
         self.stamps_ns.append(stamp_ns)
         self.values.append(value)
 
     def arrays(self) -> tuple[np.ndarray, np.ndarray]:
-        """Stamps (n,) strictly increasing and values (n, d); of commands with one stamp the last to arrive counts."""
+        """Stamps (n,) strictly increasing and values (n, width); of commands with one stamp the last to arrive counts."""
         if not self.stamps_ns:
-            return np.zeros(0, dtype=np.int64), np.zeros((0, 1))
+            return np.zeros(0, dtype=np.int64), np.zeros((0, self.width))
         stamps = np.asarray(self.stamps_ns, dtype=np.int64)
         order = np.argsort(stamps, kind="stable")
         last = np.append(np.diff(stamps[order]) > 0, True)

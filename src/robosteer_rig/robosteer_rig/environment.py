@@ -61,11 +61,15 @@ class Environment(Protocol):
         """Whether the task's success criterion has been met since the last reset."""
         ...
 
-    def demonstrate(self, scene: Scene) -> Iterator[tuple[Frame, np.ndarray]]:
+    def demonstrate(self, scene: Scene, *, disturbance: float = 0.0) -> Iterator[tuple[Frame, np.ndarray]]:
         """Reset, then let the scripted expert act.
 
+        Args:
+            scene: the starting condition.
+            disturbance: standard deviation in rad/s of pushes on the joints that the expert has to correct.
+
         Yields:
-            Frame at t_k and the action (8,) applied over [t_k, t_k+1): 7 joint velocities in rad/s and the gripper.
+            Frame at t_k and the expert's action (8,) for [t_k, t_k+1): 7 joint velocities in rad/s and the gripper.
         """
         ...
 

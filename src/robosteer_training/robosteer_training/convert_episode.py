@@ -13,6 +13,7 @@ from robosteer_rig.actions import CommandTrack, derive_actions, idle_frames
 from robosteer_rig.align import Aligner, policy_cameras
 from robosteer_rig.errors import RobosteerError
 from robosteer_rig.messages import array_command, header_stamp, joint_sample
+from robosteer_rig.parts import NUM_JOINTS
 from robosteer_rig.rig import ARM_COMMAND, GRIPPER_COMMAND, GRIPPER_STATE, JOINT_STATE, Rig, recording_differences
 from robosteer_rig.streams import CLOCK_JUMP_NS
 from robosteer_rig.units import NS_PER_S, grid_stamp, seconds_to_ns
@@ -54,8 +55,8 @@ class _Recording:
 
     aligner: Aligner
     writer: EpisodeWriter
-    arm: CommandTrack = dataclasses.field(default_factory=CommandTrack)
-    gripper: CommandTrack = dataclasses.field(default_factory=CommandTrack)
+    arm: CommandTrack = dataclasses.field(default_factory=lambda: CommandTrack(NUM_JOINTS))
+    gripper: CommandTrack = dataclasses.field(default_factory=lambda: CommandTrack(1))
     end_ns: int = 0
     clock_offset_ns: int | None = None
 
