@@ -44,6 +44,9 @@ setup(
     zip_safe=False,
     entry_points={
         "console_scripts": [],
-        "robosteer.commands": [],
+        "robosteer.commands": [
+            "checkpoint = robosteer_model.commands.checkpoint:main",
+            "serve = robosteer_model.commands.serve:main",
+        ],
     },
 )

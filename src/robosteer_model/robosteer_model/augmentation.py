@@ -47,7 +47,8 @@ def augment_images(key: jax.Array, images: dict[str, jax.Array]) -> dict[str, ja
     for name, batch in images.items():
         keys = jax.random.split(key, batch.shape[0])
         chain = _chain(batch.shape[1], batch.shape[2], "wrist" in name)
-        augmented[name] = jax.vmap(chain)(keys, batch / 2.0 + 0.5) * 2.0 - 1.0
+        changed = jnp.asarray(jax.vmap(chain)(keys, batch / 2.0 + 0.5))
+        augmented[name] = changed * 2.0 - 1.0
     return augmented
 
 

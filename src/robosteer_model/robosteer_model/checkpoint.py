@@ -117,7 +117,12 @@ def expected_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     return {path: tuple(leaf.shape) for path, leaf in flatten(param_shapes(config)).items()}
 
 
-def _choose_config(config: ModelConfig | str | None, manifest: Manifest, where: Path) -> ModelConfig:
+def choose_config(config: ModelConfig | str | None, manifest: Manifest, where: Path) -> ModelConfig:
+    """The given config, else a stock one by name, else that of `robosteer.json`.
+
+    Raises:
+        ModelError: when there is none.
+    """
     chosen = stock_config(config) if isinstance(config, str) else config or manifest.config
     if chosen is None:
         raise ModelError(f"checkpoint {where}: found no {MANIFEST_FILE}, expected a config; name one (pi05_droid, ...)")
@@ -200,7 +205,7 @@ def load_checkpoint(
     """
     layout = Layout.open(path)
     manifest = Manifest.read(layout.manifest)
-    model = _choose_config(config, manifest, layout.root)
+    model = choose_config(config, manifest, layout.root)
     asset, stats = load_assets(layout, asset_id or manifest.asset_id)
     return Checkpoint(
         params=_load_params(layout, model, dtype),

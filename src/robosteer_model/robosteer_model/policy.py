@@ -60,6 +60,9 @@ class Policy:
         *,
         config: ModelConfig | str | None = None,
         precision: Precision = "stock",
+        num_steps: int = 10,
+        seed: int = 0,
+        tokenizer: str | os.PathLike[str] | None = None,
         **options: Any,
     ) -> Policy:
         """A policy from a checkpoint directory; parameters are cast while they are read.
@@ -68,10 +71,16 @@ class Policy:
             path: see `load_checkpoint`.
             config: see `load_checkpoint`.
             precision: see the constructor.
-            **options: of the constructor.
+            num_steps: see the constructor.
+            seed: see the constructor.
+            tokenizer: a SentencePiece file instead of the checkpoint's own or PaliGemma's.
+            **options: of `Transforms` (default_prompt, delta_mask, action_tokens, keep_absent, layout).
         """
         checkpoint = load_checkpoint(path, config=config, dtype="compute" if precision == "stock" else "float32")
-        return cls(checkpoint, precision=precision, **options)
+        source = checkpoint.tokenizer if tokenizer is None else tokenizer
+        options.setdefault("layout", checkpoint.data_layout)
+        transforms = Transforms(checkpoint.config, checkpoint.norm_stats, source, **options)
+        return cls(checkpoint, num_steps=num_steps, seed=seed, precision=precision, transforms=transforms)
 
     def infer(self, raw_observation: Mapping[str, Any], noise: np.ndarray | None = None) -> dict[str, Any]:
         """One action chunk.
@@ -98,6 +107,12 @@ class Policy:
             "actions": self.transforms.outputs(chunk, state),
             "policy_timing": {"infer_ms": elapsed * 1000},
         }
+
+    def warm_up(self) -> None:
+        """Compile by one inference on a black image, so that the first real one is not late. The key is not used."""
+        key = self._key
+        self.infer(self.transforms.blank_observation())
+        self._key = key
 
     def reset(self) -> None:
         """Nothing to forget between episodes; part of openpi's policy interface."""

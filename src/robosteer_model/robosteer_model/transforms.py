@@ -6,6 +6,7 @@ and unpadded. The same object serves a live policy (`inputs`, `outputs`) and tra
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -77,7 +78,7 @@ class Transforms:
         self,
         config: ModelConfig,
         norm_stats: Mapping[str, NormStats] | None,
-        tokenizer: SentencePiece | bytes | str | None = None,
+        tokenizer: SentencePiece | bytes | str | os.PathLike[str] | None = None,
         *,
         layout: DataLayout | str = "droid",
         default_prompt: str | None = None,
@@ -128,6 +129,15 @@ class Transforms:
         actions = None if raw.get("actions") is None else np.asarray(raw["actions"])
         data |= self._vectors(self._prompt(raw), state, actions)
         return data
+
+    def blank_observation(self) -> dict[str, Any]:
+        """An observation of this layout with black images and the mean state."""
+        height, width = self.config.siglip.image_resolution
+        mean = self.norm_stats["state"].mean
+        cuts = range(len(mean) - len(self.layout.state) + 1, len(mean))
+        raw: dict[str, Any] = {name: np.zeros((height, width, 3), np.uint8) for name in self.layout.images}
+        raw |= dict(zip(self.layout.state, np.split(mean, cuts), strict=True))
+        return raw | {"prompt": self.default_prompt or ""}
 
     def observation(self, data: Mapping[str, Any]) -> Observation:
         """A batch of one from `inputs`."""

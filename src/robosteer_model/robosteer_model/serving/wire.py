@@ -16,6 +16,7 @@ from robosteer_model.errors import ModelError
 
 ALLOWED_KINDS = "biuf"
 MAX_DIMENSIONS = 8
+MAX_SIZE = 2**31
 MAX_TEXT = 64 * 1024
 MAX_ITEMS = 4096
 
@@ -36,7 +37,8 @@ def pack(message: Any) -> bytes:
     Raises:
         ModelError: for values that the protocol cannot carry.
     """
-    return msgpack.packb(message, default=_encode)
+    packed = msgpack.packb(message, default=_encode)
+    return packed or b""
 
 
 def _dtype(name: Any) -> np.dtype:
@@ -50,18 +52,20 @@ def _dtype(name: Any) -> np.dtype:
     return dtype
 
 
+def _shape(value: Any) -> tuple[int, ...]:
+    plain = isinstance(value, list | tuple) and len(value) <= MAX_DIMENSIONS
+    if not plain or not all(type(n) is int and 0 <= n <= MAX_SIZE for n in value):
+        raise ModelError("message: found a malformed array shape, expected a short list of sizes")
+    return tuple(value)
+
+
 def _array(fields: dict[Any, Any]) -> np.ndarray:
-    dtype, shape, data = _dtype(fields.get(b"dtype")), fields.get(b"shape"), fields.get(b"data")
-    sizes_ok = (
-        isinstance(shape, list | tuple)
-        and len(shape) <= MAX_DIMENSIONS
-        and all(type(n) is int and 0 <= n <= 2**31 for n in shape)
-    )
-    if not sizes_ok or not isinstance(data, bytes):
-        raise ModelError("message: found a malformed array, expected data, dtype and shape")
+    dtype, shape, data = _dtype(fields.get(b"dtype")), _shape(fields.get(b"shape")), fields.get(b"data")
+    if not isinstance(data, bytes):
+        raise ModelError(f"message: found array data of type {type(data).__name__}, expected bytes")
     if math.prod(shape) * dtype.itemsize != len(data):
-        raise ModelError(f"message: found {len(data)} bytes for shape {tuple(shape)} of {dtype}, expected all of them")
-    return np.ndarray(tuple(shape), dtype, data)
+        raise ModelError(f"message: found {len(data)} bytes for shape {shape} of {dtype}, expected all of them")
+    return np.ndarray(shape, dtype, data)
 
 
 def _scalar(fields: dict[Any, Any]) -> np.generic:
