@@ -13,11 +13,14 @@ from robosteer_rig.images import prepare
 from robosteer_rig.rig import GRIPPER_STATE, JOINT_STATE, Rig
 from robosteer_sim.cell_model import TIME_STEP_S
 from robosteer_sim.expert import Expert
-from robosteer_sim.layout import EXPERT_STREAM, lay_out, scene_random
+from robosteer_sim.layout import DISTURBANCE_STREAM, EXPERT_STREAM, lay_out, scene_random
 from robosteer_sim.panda import JOINT_NAMES
 from robosteer_sim.physics import CellPhysics
 from robosteer_sim.rendering import CellCameras
 from robosteer_sim.tasks import LiftJudge, task_card
+
+DISTURBANCE_MEMORY = 0.8
+"""Of a push from one step to the next: it lasts about a third of a second at 15 Hz."""
 
 
 def check_rig(rig: Rig) -> None:
@@ -102,20 +105,32 @@ class CellEnvironment:
         """Whether the target has been picked up since the last reset."""
         return self.judge.success
 
-    def demonstrate(self, scene: Scene) -> Iterator[tuple[Frame, np.ndarray]]:
+    def demonstrate(self, scene: Scene, *, disturbance: float = 0.0) -> Iterator[tuple[Frame, np.ndarray]]:
         """Reset, then let the scripted expert act until it holds the object or the task's time is over.
 
+        Args:
+            scene: the starting condition.
+            disturbance: standard deviation in rad/s of a slowly changing push on every joint, which the expert has to
+                correct. The yielded action is the expert's own, so that a policy learns to come back (DART, Laskey et
+                al. 2017).
+
         Yields:
-            Frame at t_k and the action (8,) applied over [t_k, t_k+1): joint velocities in rad/s and the gripper.
+            Frame at t_k and the expert's action (8,) for [t_k, t_k+1): joint velocities in rad/s and the gripper.
         """
         frame = self.reset(scene)
         expert = Expert(self.judge.card.target, scene_random(scene, EXPERT_STREAM))
+        random = scene_random(scene, DISTURBANCE_STREAM)
+        push = np.zeros(len(JOINT_NAMES))
         while not expert.done and self.physics.time_s < self.judge.card.time_limit_s:
             velocity, gripper = expert.act(
                 frame.joint_position, frame.gripper_position, self.physics.object_poses(), self.physics.time_s
             )
             yield frame, np.append(velocity, gripper)
-            frame = self.step(velocity, gripper)
+            if disturbance:
+                push = DISTURBANCE_MEMORY * push + np.sqrt(1 - DISTURBANCE_MEMORY**2) * random.normal(
+                    0, disturbance, len(push)
+                )
+            frame = self.step(velocity + push, gripper)
 
     def object_positions(self) -> dict[str, np.ndarray]:
         """Ground truth, object name -> (3,) m in the robot's base frame."""

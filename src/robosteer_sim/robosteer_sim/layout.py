@@ -23,7 +23,7 @@ MAX_YAW_RAD = math.pi / 4
 """A cube looks the same after a quarter turn, so this covers every yaw."""
 
 # One stream of random numbers per purpose: a new purpose must not change the layouts of old scenes.
-_PLACES, _DISTRACTOR, EXPERT_STREAM = 0, 1, 2
+_PLACES, _DISTRACTOR, EXPERT_STREAM, DISTURBANCE_STREAM = 0, 1, 2, 3
 
 
 @dataclasses.dataclass(frozen=True)
