@@ -163,5 +163,5 @@ def _table(entry: dict[str, Any]) -> Any:
         table.add_column(heading, justify=justify, overflow="fold")  # type: ignore[arg-type]
     for name, topic in entry["topics"].items():
         numbers = (str(topic["count"]), f"{topic['rate_hz']:.1f}", f"{topic['max_gap_s']:.3f}")
-        table.add_row(name, topic["type"], *numbers)
+        table.add_row(name, topic["type"].rpartition("/")[2], *numbers)
     return table

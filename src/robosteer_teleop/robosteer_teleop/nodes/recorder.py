@@ -9,6 +9,7 @@ from pathlib import Path
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rcl_interfaces.msg import FloatingPointRange, ParameterDescriptor
+from rclpy.clock import Clock, ClockType
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
@@ -68,10 +69,12 @@ class RecorderNode(StoppableNode):
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         for command in Command:
             self.create_service(Trigger, f"~/{command.value}", self._service(command))
-        self.create_timer(POLL_PERIOD_S, self._poll)
-        self.create_timer(TICK_PERIOD_S, self._tick)
-        self.create_timer(STATE_PERIOD_S, self._publish_state)
-        self.create_timer(SECOND_S, self._every_second)
+        steady = Clock(clock_type=ClockType.STEADY_TIME)  # a stopped simulation must not stop the recorder
+        self.create_timer(POLL_PERIOD_S, self._poll, clock=steady)
+        self.create_timer(TICK_PERIOD_S, self._tick, clock=steady)
+        self.create_timer(STATE_PERIOD_S, self._publish_state, clock=steady)
+        self.create_timer(SECOND_S, self._every_second, clock=steady)
+        self._degraded = False
         self._publish_state()
         self.get_logger().info(f"recording into {directory}, next episode {self._store.next_episode:06d}")
 
@@ -160,6 +163,9 @@ class RecorderNode(StoppableNode):
     def _every_second(self) -> None:
         self._raw.match_publishers()
         status = self._session.status(_now())
+        if status["degraded"] and not self._degraded:
+            self.get_logger().warning(f"episode {status['episode']:06d} is degraded: {'; '.join(status['problems'])}")
+        self._degraded = status["degraded"]
         level = DiagnosticStatus.OK if not status["problems"] else DiagnosticStatus.WARN
         values = [KeyValue(key=key, value=str(status[key])) for key in ("episode", "kept", "discarded", "free_gib")]
         message = "; ".join(status["problems"]) or status["state"]
