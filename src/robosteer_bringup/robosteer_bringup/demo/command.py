@@ -1,0 +1,108 @@
+"""Teach, steer and deploy a simulated Franka arm: the whole loop, through real ROS 2 topics."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from ament_index_python.packages import PackageNotFoundError, get_package_share_directory
+from robosteer_rig.errors import RobosteerError
+
+from robosteer_bringup.demo import stages
+from robosteer_bringup.demo.process import ros_environment
+from robosteer_bringup.demo.settings import FULL, QUICK
+from robosteer_bringup.demo.summary import summarise
+
+
+def _arguments(argv: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="robosteer demo", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="the same stages on less: under 3 minutes")
+    parser.add_argument(
+        "--out", type=Path, default=Path("runs/demo"), help="directory for everything it makes (default: %(default)s)"
+    )
+    parser.add_argument("--keep", action="store_true", help="go on after the last finished stage of an earlier run")
+    return parser.parse_args(argv)
+
+
+def _share(package: str) -> Path:
+    try:
+        return Path(get_package_share_directory(package))
+    except PackageNotFoundError as error:
+        raise RobosteerError(f"{package}: found no such package in AMENT_PREFIX_PATH; run `make setup`") from error
+
+
+def make_workspace(out: Path, quick: bool) -> stages.Workspace:
+    """Directories, environment and sizes of one run."""
+    out = out.absolute()
+    (out / "logs").mkdir(parents=True, exist_ok=True)
+    return stages.Workspace(
+        out=out,
+        base=_share("robosteer_training") / "checkpoints" / "nano",
+        rig=_share("robosteer_bringup") / "config" / "rigs" / "sim_panda.yaml",
+        environment=ros_environment(out / "logs" / "ros"),
+        settings=QUICK if quick else FULL,
+    )
+
+
+def plan(work: stages.Workspace) -> list[tuple[str, Path, Callable[[], None]]]:
+    """The stages in order: title, the file that a finished stage leaves, the work."""
+    settings = work.settings
+    cells = settings.evaluation_cells
+    return [
+        (
+            f"1/4 record: a scripted operator shows “{settings.task}” {settings.episodes} times",
+            work.demos / f"{settings.episodes - 1:06d}" / "episode.json",
+            lambda: stages.record(work),
+        ),
+        (
+            "2/4 steer: find the attention heads that carry the task, finetune only those",
+            work.steered / "steer.json",
+            lambda: stages.steer(work),
+        ),
+        (
+            f"3/4 compare: base policy on {cells} placements",
+            work.evaluation("base"),
+            lambda: stages.evaluate(work, "base", work.base),
+        ),
+        (
+            f"3/4 compare: steered policy on the same {cells} placements",
+            work.evaluation("steered"),
+            lambda: stages.evaluate(work, "steered", work.checkpoint),
+        ),
+        (
+            f"4/4 deploy: the steered policy drives the cell through topics, {settings.live_cells} placements",
+            work.trials,
+            lambda: stages.deploy(work),
+        ),
+    ]
+
+
+def main(argv: list[str]) -> int:
+    """Entry point of `robosteer demo`."""
+    arguments = _arguments(argv)
+    if arguments.out.exists() and not arguments.keep:
+        _remove_old_run(arguments.out)
+    work = make_workspace(arguments.out, arguments.quick)
+    started = time.monotonic()
+    times: dict[str, float] = {}
+    for title, result, run in plan(work):
+        if result.exists():
+            print(f"\n{title}: kept from the earlier run", flush=True)
+            continue
+        print(f"\n{title}", flush=True)
+        stage_started = time.monotonic()
+        run()
+        times[title] = time.monotonic() - stage_started
+    print()
+    print(summarise(work, time.monotonic() - started), flush=True)
+    return 0
+
+
+def _remove_old_run(out: Path) -> None:
+    """Delete what an earlier demo left; never a directory that is not a demo's."""
+    if any(out.iterdir()) and not (out / "logs").is_dir():
+        raise RobosteerError(f"{out}: found a directory that no demo made, expected an empty or absent one; give --out")
+    shutil.rmtree(out)

@@ -1,0 +1,32 @@
+"""How much of everything the demo does; the quick variant runs the same stages on less."""
+
+from __future__ import annotations
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class DemoSettings:
+    """Sizes of the demo.
+
+    Attributes:
+        task: the instruction that the base policy was never taught.
+        episodes: demonstrations to record.
+        steps: finetuning steps.
+        batch_size: frames per step.
+        evaluation_cells: grid cells on which base and steered policy are compared, in process.
+        live_cells: grid cells tried through ROS topics with the steered policy.
+        time_limit_s: simulated seconds per trial.
+    """
+
+    task: str = "pick up green cube"
+    episodes: int = 16
+    steps: int = 400
+    batch_size: int = 32
+    evaluation_cells: int = 20
+    live_cells: int = 4
+    time_limit_s: float = 10.0
+
+
+FULL = DemoSettings()
+QUICK = DemoSettings(episodes=3, steps=20, evaluation_cells=2, live_cells=1, time_limit_s=8.0)

@@ -1,0 +1,55 @@
+"""Pretrain robosteer-nano, the small pi0.5-shaped base policy of the demo, from nothing on scripted demonstrations."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+
+@dataclasses.dataclass(frozen=True)
+class Arguments:
+    """Arguments of `robosteer pretrain-nano`."""
+
+    out: Path
+    """Checkpoint directory to write."""
+    rig: Path
+    """Rig file of the simulated cell."""
+    work: Path = Path("runs/nano")
+    """Where demonstrations and the training state are kept; an interrupted run goes on from there."""
+    episodes: int = 1000
+    """Scripted demonstrations, over both base tasks and all 40 grid cells."""
+    disturbance: float = 0.03
+    """Pushes on the joints that the expert corrects, rad/s (standard deviation)."""
+    steps: int = 4000
+    """Optimiser steps."""
+    batch_size: int = 64
+    """Frames per step."""
+    draws: int = 4
+    """Flow draws (noise, time) per frame."""
+    peak_lr: float = 1e-3
+    """Learning rate after warm-up."""
+    seed: int = 0
+    """Seed of demonstrations, weights, batches and noise."""
+    jobs: int = 2
+    """Processes that make demonstrations."""
+
+
+def main(argv: list[str]) -> int:
+    """Entry point of `robosteer pretrain-nano`."""
+    import tyro
+
+    arguments = tyro.cli(Arguments, args=argv, prog="robosteer pretrain-nano")
+    from robosteer_training.nano.pretrain import PretrainSettings
+    from robosteer_training.nano.recipe import Recipe, make_nano
+
+    settings = PretrainSettings(
+        steps=arguments.steps,
+        batch_size=arguments.batch_size,
+        draws=arguments.draws,
+        peak_lr=arguments.peak_lr,
+        seed=arguments.seed,
+    )
+    recipe = Recipe(arguments.episodes, arguments.disturbance, arguments.seed, settings)
+    make_nano(recipe, arguments.rig, arguments.work, arguments.out, arguments.jobs)
+    print(f"written to {arguments.out}")
+    return 0

@@ -1,0 +1,1 @@
+"""Closed-loop evaluation of checkpoints on reproducible scenes, with confidence intervals."""

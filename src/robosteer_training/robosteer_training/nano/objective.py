@@ -1,0 +1,90 @@
+"""What pretraining minimises: pi0.5's flow-matching loss, several draws per frame, plus the auxiliary localisation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from robosteer_model import gemma, pi0
+from robosteer_model.config import ModelConfig
+from robosteer_model.layers import attention_mask, positions_of
+from robosteer_model.observation import Observation, image_to_float
+
+from robosteer_training.nano.augment import augment_images
+from robosteer_training.nano.localise import localisation_loss, normalise_positions
+
+AUXILIARY_WEIGHT = 0.2
+
+
+def observation_of(batch: dict[str, jax.Array], images: jax.Array, config: ModelConfig) -> Observation:
+    """Model inputs of a batch, with images (2, B, h, w, 3) in [-1, 1] in the order of the first two slots."""
+    cameras = config.cameras[:2]
+    present = jnp.ones(images.shape[1], bool)
+    return Observation(
+        images={name: images[i] for i, name in enumerate(cameras)},
+        image_masks=dict.fromkeys(cameras, present),
+        state=batch["state"],
+        tokenized_prompt=batch["tokens"],
+        tokenized_prompt_mask=batch["tokens_mask"],
+    )
+
+
+def read_prefix(params: Any, config: ModelConfig, prefix: pi0.Prefix) -> pi0.Prefilled:
+    """`pi0.prefill` for tokens that are embedded already, because the auxiliary loss needs them too."""
+    result = gemma.forward(
+        params["PaliGemma"]["llm"],
+        config,
+        (prefix.tokens, None),
+        positions_of(prefix.valid),
+        attention_mask(prefix.valid, jnp.zeros(prefix.valid.shape[1], bool)),
+        keep_cache=True,
+    )
+    if result.cache is None or result.outputs[0] is None:
+        raise RuntimeError("the prefix pass gave no cache")
+    return pi0.Prefilled(result.cache, prefix.valid, result.outputs[0], result.taps)
+
+
+def repeat_prefix(prefilled: pi0.Prefilled, times: int) -> pi0.Prefilled:
+    """One prefix read, many noisy suffixes: repeat the cache along the batch axis."""
+    cache = gemma.KvCache(*(jnp.repeat(part, times, axis=1) for part in prefilled.cache))
+    return pi0.Prefilled(
+        cache, jnp.repeat(prefilled.valid, times, axis=0), jnp.repeat(prefilled.output, times, axis=0), {}
+    )
+
+
+def pretraining_loss(
+    trainable: dict[str, Any], batch: dict[str, jax.Array], key: jax.Array, config: ModelConfig, draws: int
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """Loss of one batch.
+
+    Args:
+        trainable: {"model": openpi's tree, "auxiliary": head of `localise.init_head`}.
+        batch: arrays of `batches.TrainingArrays`, one batch.
+        key: PRNG key of augmentation, noise and time.
+        config: the model.
+        draws: flow draws (noise, time) per frame. The suffix is a small part of the work, so more draws cost little.
+
+    Returns:
+        The loss, and its parts by name.
+    """
+    key_augment, key_flow = jax.random.split(key)
+    images = image_to_float(jnp.moveaxis(batch["images"], 1, 0))
+    keys = jax.random.split(key_augment, images.shape[0])
+    images = jnp.stack([augment_images(k, view) for k, view in zip(keys, images, strict=True)])
+    observation = observation_of(batch, images, config)
+    params = trainable["model"]
+
+    prefix = pi0.embed_prefix(params, config, observation)
+    prefilled = repeat_prefix(read_prefix(params, config, prefix), draws)
+    actions = jnp.repeat(batch["chunks"], draws, axis=0)
+    noise, time = pi0.draw_noise_and_time(key_flow, actions.shape)
+    t = time[:, None, None]
+    state = jnp.repeat(batch["state"], draws, axis=0)
+    v_t, _ = pi0.cached_velocity(params, config, prefilled, state, t * noise + (1 - t) * actions, time)
+    flow = jnp.mean(jnp.square(v_t - (noise - actions)))
+
+    per_image = config.siglip.num_tokens
+    tokens = [prefix.tokens[:, i * per_image : (i + 1) * per_image] for i in range(images.shape[0])]
+    where = localisation_loss(trainable["auxiliary"], tokens, normalise_positions(batch["cubes"]))
+    return flow + AUXILIARY_WEIGHT * where, {"flow": flow, "localisation": where}

@@ -1,0 +1,149 @@
+"""Pretraining of robosteer-nano from nothing, on scripted demonstrations: one seeded, resumable procedure."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import os
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from robosteer_model.config import ModelConfig
+from robosteer_model.params import flatten, unflatten
+
+from robosteer_training.nano.batches import TrainingArrays
+from robosteer_training.nano.initialise import initialise
+from robosteer_training.nano.localise import init_head
+from robosteer_training.nano.objective import pretraining_loss
+
+
+@dataclasses.dataclass(frozen=True)
+class PretrainSettings:
+    """Hyperparameters.
+
+    Attributes:
+        steps: optimiser steps.
+        batch_size: frames per step.
+        draws: flow draws per frame.
+        peak_lr: AdamW's learning rate after warm-up; cosine to a hundredth of it.
+        warmup_steps: linear warm-up.
+        ema: decay of the averaged weights that are saved.
+        save_interval: steps between saved states.
+        seed: of weights, batches and noise.
+    """
+
+    steps: int = 4000
+    batch_size: int = 64
+    draws: int = 4
+    peak_lr: float = 1e-3
+    warmup_steps: int = 200
+    ema: float = 0.998
+    save_interval: int = 250
+    seed: int = 0
+
+
+def make_optimizer(settings: PretrainSettings) -> optax.GradientTransformation:
+    """AdamW with warm-up, cosine decay and global-norm clipping."""
+    schedule = optax.warmup_cosine_decay_schedule(
+        0.0, settings.peak_lr, settings.warmup_steps, settings.steps, settings.peak_lr / 100
+    )
+    return optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(schedule, b1=0.9, b2=0.95, weight_decay=1e-4))
+
+
+def initial_state(config: ModelConfig, tokenizer: bytes, objects: int, settings: PretrainSettings) -> dict[str, Any]:
+    """Weights, their average, and the optimiser's state before the first step."""
+    key_model, key_head = jax.random.split(jax.random.key(settings.seed))
+    trainable = {
+        "model": initialise(config, tokenizer, key_model),
+        "auxiliary": init_head(key_head, config.paligemma.width, objects, 2),
+    }
+    return {
+        "trainable": trainable,
+        "average": jax.tree.map(jnp.copy, trainable["model"]),
+        "optimizer": make_optimizer(settings).init(trainable),
+        "step": jnp.zeros((), jnp.int32),
+    }
+
+
+@functools.partial(jax.jit, static_argnames=("config", "settings"), donate_argnames=("state",))
+def train_step(
+    state: dict[str, Any], batch: dict[str, jax.Array], config: ModelConfig, settings: PretrainSettings
+) -> tuple[dict[str, Any], dict[str, jax.Array]]:
+    """One optimiser step; the noise depends on the seed and the step number alone."""
+    key = jax.random.fold_in(jax.random.key(settings.seed + 1), state["step"])
+    (_, parts), gradients = jax.value_and_grad(pretraining_loss, has_aux=True)(
+        state["trainable"], batch, key, config, settings.draws
+    )
+    updates, optimizer = make_optimizer(settings).update(gradients, state["optimizer"], state["trainable"])
+    trainable = optax.apply_updates(state["trainable"], updates)
+    # Early on the average follows the weights, or it would remember the initialisation.
+    decay = jnp.minimum(settings.ema, (1 + state["step"]) / (10 + state["step"]))
+    average = jax.tree.map(lambda a, w: decay * a + (1 - decay) * w, state["average"], trainable["model"])
+    parts["grad_norm"] = optax.global_norm(gradients)
+    return {"trainable": trainable, "average": average, "optimizer": optimizer, "step": state["step"] + 1}, parts
+
+
+def save_state(state: dict[str, Any], path: Path) -> None:
+    """Write the whole training state, whole or not at all."""
+    leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(state)]
+    partial = path.with_suffix(".partial")
+    with partial.open("wb") as file:
+        np.savez(file, *leaves)
+    os.replace(partial, path)
+
+
+def load_state(template: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Read a training state that `save_state` wrote for the same sizes."""
+    with np.load(path) as file:
+        leaves = [jnp.asarray(file[f"arr_{i}"]) for i in range(len(file.files))]
+    return jax.tree.unflatten(jax.tree.structure(template), leaves)
+
+
+def pretrain(
+    config: ModelConfig, tokenizer: bytes, arrays: TrainingArrays, settings: PretrainSettings, directory: Path
+) -> dict[str, Any]:
+    """Train, or go on training from the state in `directory`.
+
+    Args:
+        config: sizes.
+        tokenizer: serialised SentencePiece model.
+        arrays: prepared demonstrations.
+        settings: hyperparameters.
+        directory: gets `state.npz` and `log.csv`.
+
+    Returns:
+        The averaged weights, openpi's tree.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    path = directory / "state.npz"
+    state = initial_state(config, tokenizer, arrays.cubes.shape[1], settings)
+    if path.exists():
+        state = load_state(state, path)
+    first = int(state["step"])
+    columns = (TextColumn("pretrain"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.fields[note]}"))
+    with Progress(*columns) as progress, (directory / "log.csv").open("a") as log:
+        bar = progress.add_task("pretrain", total=settings.steps, completed=first, note="")
+        for step, batch in zip(range(first, settings.steps), arrays.batches(settings.batch_size, settings.seed, first), strict=False):
+            state, parts = train_step(state, batch, config, settings)
+            if step % 20 == 0:
+                values = {name: float(value) for name, value in parts.items()}
+                if not np.isfinite(values["flow"]):
+                    raise FloatingPointError(f"step {step}: the loss is {values['flow']}")
+                note = " ".join(f"{name} {value:.4f}" for name, value in values.items())
+                log.write(f"{step}," + ",".join(f"{v:.6f}" for v in values.values()) + "\n")
+                log.flush()
+                progress.update(bar, note=note)
+            if (step + 1) % settings.save_interval == 0 or step + 1 == settings.steps:
+                save_state(state, path)
+            progress.advance(bar)
+    return state["average"]
+
+
+def to_bfloat16(params: Any) -> Any:
+    """Round every leaf to bfloat16, which halves what has to be stored; the network still computes in float32."""
+    return unflatten({path: leaf.astype(jnp.bfloat16) for path, leaf in flatten(params).items()})

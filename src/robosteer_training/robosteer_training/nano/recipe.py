@@ -1,0 +1,88 @@
+"""The committed recipe of robosteer-nano, from an empty directory to a checkpoint in openpi's layout."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from robosteer_model.checkpoint import Checkpoint, save_checkpoint
+from robosteer_model.transforms import Transforms
+from robosteer_rig.rig import Rig, load_rig
+
+from robosteer_training.nano.batches import compute_norm_stats, prepare
+from robosteer_training.nano.config import BASE_TASKS, nano_config
+from robosteer_training.nano.demonstrations import load_demonstrations, make_demonstrations
+from robosteer_training.nano.pretrain import PretrainSettings, pretrain, to_bfloat16
+from robosteer_training.nano.vocabulary import train_tokenizer
+
+ASSET_ID = "cell"
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """Everything that decides the weights.
+
+    Attributes:
+        episodes: scripted demonstrations.
+        disturbance: pushes that the expert corrects, rad/s.
+        seed: of the demonstrations.
+        settings: of the training.
+    """
+
+    episodes: int
+    disturbance: float
+    seed: int
+    settings: PretrainSettings
+
+
+def action_convention(rig: Rig) -> dict[str, object]:
+    """What an action of the checkpoint means."""
+    return {
+        "convention": str(rig.action.convention),
+        "unit_rad_per_s": rig.action.unit_rad_per_s,
+        "rate_hz": rig.action.rate_hz,
+    }
+
+
+def make_nano(recipe: Recipe, rig_path: Path, work: Path, out: Path, jobs: int) -> None:
+    """Demonstrate, train, save.
+
+    Args:
+        recipe: what to do.
+        rig_path: rig file of the cell.
+        work: keeps shards and training state.
+        out: checkpoint directory.
+        jobs: processes that make demonstrations.
+    """
+    rig = load_rig(rig_path)
+    shards = make_demonstrations(
+        work / "demonstrations",
+        rig_path,
+        BASE_TASKS,
+        recipe.episodes,
+        disturbance=recipe.disturbance,
+        seed=recipe.seed,
+        jobs=jobs,
+    )
+    demonstrations = load_demonstrations(shards)
+    config, tokenizer = nano_config(), train_tokenizer()
+    norm_stats = compute_norm_stats(demonstrations)
+    arrays = prepare(demonstrations, config, Transforms(config, norm_stats, tokenizer))
+    params = pretrain(config, tokenizer, arrays, recipe.settings, work / "training")
+    checkpoint = Checkpoint(
+        params=to_bfloat16(params),
+        config=config,
+        norm_stats=norm_stats,
+        asset_id=ASSET_ID,
+        tokenizer=tokenizer,
+        rig=rig.to_yaml(),
+        action_convention=action_convention(rig),
+        provenance={
+            "command": "robosteer pretrain-nano",
+            "recipe": dataclasses.asdict(recipe),
+            "tasks": list(BASE_TASKS),
+            "frames": len(demonstrations.state),
+            "episodes_kept": int(demonstrations.episode[-1]) + 1,
+        },
+    )
+    save_checkpoint(out, checkpoint)

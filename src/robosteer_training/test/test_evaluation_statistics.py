@@ -1,0 +1,47 @@
+"""Pins: intervals that leave [0, 1], a spread of cells with repeats, a paired test that ignores pairing."""
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from robosteer_training.commands.evaluate import spread_cells
+from robosteer_training.evaluation.statistics import describe_rate, mcnemar_exact, wilson_interval
+
+
+def test_wilson_interval_matches_published_values():
+    # Newcombe 1998, table I: 81/263 gives 0.2553 to 0.3662; 0/20 gives 0 to 0.1611.
+    assert wilson_interval(81, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)
+    assert wilson_interval(0, 20) == pytest.approx((0.0, 0.1611), abs=5e-5)
+
+
+@given(st.integers(1, 500).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
+def test_wilson_interval_contains_the_rate_and_stays_a_probability(counts):
+    low, high = wilson_interval(*counts)
+    assert 0 <= low <= counts[0] / counts[1] <= high <= 1
+
+
+def test_wilson_interval_refuses_impossible_counts():
+    with pytest.raises(ValueError, match="successes=3"):
+        wilson_interval(3, 2)
+
+
+def test_mcnemar_counts_only_discordant_pairs():
+    same = [True] * 50
+    assert mcnemar_exact(same, same) == 1.0
+    # 8 gained, none lost: 2 * 0.5^8; the 50 concordant pairs must not matter.
+    assert mcnemar_exact([False] * 8 + same, [True] * 8 + same) == pytest.approx(2 * 0.5**8)
+    assert mcnemar_exact([True] * 8 + same, [False] * 8 + same) == pytest.approx(2 * 0.5**8)
+
+
+@given(st.integers(1, 40))
+def test_spread_cells_are_different_and_inside_the_grid(count):
+    cells = spread_cells(count)
+    assert len(set(cells)) == count
+    assert 0 <= min(cells) <= max(cells) < 40
+
+
+def test_rate_reads_well():
+    assert describe_rate(14, 20) == "14/20 = 70 % (95 % interval 48-85 %)"
+    assert math.isclose(wilson_interval(14, 20)[0], 0.481, abs_tol=1e-3)
