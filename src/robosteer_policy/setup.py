@@ -31,7 +31,10 @@ setup(
     options=OPTIONS,
     zip_safe=False,
     entry_points={
-        "console_scripts": [],
+        "console_scripts": [
+            "guard = robosteer_policy.nodes.guard:main",
+            "policy = robosteer_policy.nodes.policy:main",
+        ],
         "robosteer.commands": [],
     },
 )

@@ -1,0 +1,233 @@
+"""The guard node: between every source of motion and the arm, and the only publisher of the arm's command topic.
+
+It needs numpy and rclpy only, so that nothing a policy does (compiling, swapping, crashing) can touch it.
+"""
+
+from __future__ import annotations
+
+import array
+import json
+import time
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from rcl_interfaces.msg import SetParametersResult
+from rclpy.clock import Clock
+from rclpy.clock_type import ClockType
+from rclpy.parameter import Parameter as RosParameter
+from rclpy.subscription import MessageInfo
+from rclpy.time import Time
+from sensor_msgs.msg import JointState
+from std_msgs.msg import Float64, Float64MultiArray, String
+from std_srvs.srv import SetBool
+
+from robosteer_policy.guard.gate import Gate, Source, State
+from robosteer_policy.guard.limits import arm_limits
+from robosteer_policy.guard.settings import GuardSettings
+from robosteer_policy.guard.streams import Command, Instant
+from robosteer_policy.nodes.parameters import Parameter, declare
+from robosteer_policy.nodes.qos import LATCHED, RELIABLE
+from robosteer_policy.nodes.running import StoppableNode, run_node
+from robosteer_rig.errors import RobosteerError
+from robosteer_rig.rig import load_rig
+
+# Zeros are repeated for this long before the node ends: the controller's subscription is best effort.
+LAST_ZEROS_S = 0.5
+DEFAULTS = GuardSettings()
+PARAMETERS = (
+    Parameter("rig", "", "path of the rig file"),
+    Parameter("source", "teleop", "who may move the arm: teleop or policy", changeable=True),
+    Parameter("auto_arm", False, "arm by itself once after the start; for simulation only"),
+    Parameter("rate_hz", 100.0, "rate of the command topic, Hz"),
+    Parameter("speed_limit", 0.0, "limit for every joint below the rig's own, rad/s; 0 takes the rig's"),
+    Parameter("hold_s", DEFAULTS.hold_s, "a command is obeyed for this long after its stamp, s"),
+    Parameter("silence_s", DEFAULTS.silence_s, "a moving policy that is silent for longer is a fault, s"),
+    Parameter("joint_state_s", DEFAULTS.joint_state_s, "joint states older than this are a fault, s"),
+    Parameter("ramp_s", DEFAULTS.ramp_s, "motion from rest reaches full speed no sooner than this, s"),
+    Parameter("controller_s", DEFAULTS.controller_s, "without commands the controller stops the arm after this, s"),
+)
+SETTINGS = ("hold_s", "silence_s", "joint_state_s", "ramp_s", "controller_s")
+
+
+def parse_source(value: str) -> Source:
+    """Name -> source; a `RobosteerError` lists the known ones."""
+    if value not in list(Source):
+        raise RobosteerError(f"source: found {value!r}, expected one of {', '.join(Source)}")
+    return Source(value)
+
+
+class GuardNode(StoppableNode):
+    """Wires the gate to topics, services and a clock."""
+
+    def __init__(self) -> None:
+        super().__init__("guard")
+        values = declare(self, PARAMETERS)
+        if not values["rig"]:
+            raise RobosteerError("guard: found no parameter rig, expected the path of a rig file; set rig:=PATH")
+        if not 20 <= values["rate_hz"] <= 250:
+            raise RobosteerError(f"rate_hz: found {values['rate_hz']}, expected 20 ... 250")
+        self._rig = load_rig(values["rig"])
+        limits = arm_limits(self._rig.arm, 1 / values["rate_hz"], values["speed_limit"] or None)
+        settings = GuardSettings(**{name: values[name] for name in SETTINGS})
+        self._gate = Gate(self._rig.arm.joints, limits, settings, parse_source(values["source"]))
+        self._auto_arm = values["auto_arm"]
+        self._shown: tuple[str, ...] = ()
+        self._connect()
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self._timers = [
+            self.create_timer(limits.period_s, self._tick, clock=steady),
+            self.create_timer(1.0, self._report, clock=steady),
+            self.create_timer(0.5, self._look_for_rivals, clock=steady),
+        ]
+        self.add_on_set_parameters_callback(self._on_parameters)
+        self.create_service(SetBool, "~/arm", self._on_arm)
+        self._show_state()
+
+    def _connect(self) -> None:
+        arm, gripper = self._rig.arm, self._rig.gripper
+        self._command = self.create_publisher(Float64MultiArray, arm.command_topic, RELIABLE)
+        self._gripper = self.create_publisher(Float64, gripper.command_topic, RELIABLE)
+        self._status = self.create_publisher(String, "/robosteer/guard/status", LATCHED)
+        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", RELIABLE)
+        self.create_subscription(JointState, arm.state_topic, self._on_joint_state, RELIABLE)
+        for source in Source:
+            prefix = f"/robosteer/{source}"
+            self.create_subscription(JointState, f"{prefix}/command", self._command_callback(source), RELIABLE)
+            self.create_subscription(Float64, f"{prefix}/gripper", self._gripper_callback(source), RELIABLE)
+
+    def _now(self) -> Instant:
+        return Instant(time.monotonic_ns(), self.get_clock().now().nanoseconds)
+
+    def _command_callback(self, source: Source) -> Callable[[JointState, MessageInfo], None]:
+        def receive(message: JointState, info: MessageInfo) -> None:
+            command = Command(
+                Time.from_msg(message.header.stamp).nanoseconds,
+                list(message.name),
+                message.velocity,
+                foreign=bool(len(message.position) or len(message.effort)),
+                publisher=_writer(info),
+            )
+            self._gate.on_command(source, command, self._now())
+
+        return receive
+
+    def _gripper_callback(self, source: Source) -> Callable[[Float64], None]:
+        def receive(message: Float64) -> None:
+            self._gate.on_gripper(source, message.data)
+
+        return receive
+
+    def _on_joint_state(self, message: JointState) -> None:
+        stamp_ns = Time.from_msg(message.header.stamp).nanoseconds
+        self._gate.on_joint_state(stamp_ns, list(message.name), message.position, message.velocity, self._now())
+
+    def _tick(self) -> None:
+        now = self._now()
+        if self._auto_arm and not self._gate.arm(now):
+            self._auto_arm = False
+        self._send(now)
+        position = self._gate.gripper.due(now.steady_ns)
+        if position is not None:
+            self._gripper.publish(Float64(data=position))
+        if self._state() != self._shown:
+            self._show_state()
+
+    def _send(self, now: Instant) -> np.ndarray:
+        velocity = self._gate.tick(now)
+        self._command.publish(Float64MultiArray(data=array.array("d", velocity.tobytes())))
+        return velocity
+
+    def _on_arm(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
+        if request.data:
+            trouble = self._rivals() or self._gate.arm(self._now())
+        else:
+            self._auto_arm, trouble = False, ""
+            self._gate.disarm()
+        response.success = not trouble
+        response.message = trouble or self._gate.reason
+        self._show_state()
+        return response
+
+    def _on_parameters(self, parameters: Sequence[RosParameter]) -> SetParametersResult:
+        for parameter in parameters:
+            if parameter.name != "source":
+                continue
+            try:
+                self._gate.select(parse_source(str(parameter.value)))
+            except RobosteerError as error:
+                return SetParametersResult(successful=False, reason=str(error))
+        return SetParametersResult(successful=True)
+
+    def _rivals(self) -> str:
+        """Say who else publishes the arm's commands, or return an empty string."""
+        topic = self._rig.arm.command_topic
+        count = self.count_publishers(topic)
+        # An entry of a killed process stays for its lease of 20 s.
+        return f"{topic}: found {count} publishers, expected the guard alone; stop the others" if count > 1 else ""
+
+    def _look_for_rivals(self) -> None:
+        if trouble := self._rivals():
+            self._gate.fault(trouble)
+
+    def _state(self) -> tuple[str, ...]:
+        gate = self._gate
+        return gate.state, gate.source, gate.pending_source or "", gate.reason
+
+    def _show_state(self) -> None:
+        if self._state() != self._shown:
+            line = f"{self._gate.state}: {self._gate.reason}"
+            if self._gate.state is State.FAULT:
+                self.get_logger().warning(line)
+            else:
+                self.get_logger().info(line)
+        self._shown = self._state()
+        self._publish_status()
+
+    def _publish_status(self) -> None:
+        gate = self._gate
+        status = {
+            "schema": "robosteer.guard/1",
+            "state": gate.state,
+            "source": gate.source,
+            "pending_source": gate.pending_source,
+            "reason": gate.reason,
+            "at_rest": gate.limiter.at_rest,
+            "limited": gate.limiter.limited,
+            "counters": dict(sorted(gate.counters.items())),
+        }
+        self._status.publish(String(data=json.dumps(status)))
+
+    def _report(self) -> None:
+        gate = self._gate
+        level = {State.ARMED: DiagnosticStatus.OK, State.DISARMED: DiagnosticStatus.WARN}
+        status = DiagnosticStatus(
+            level=level.get(gate.state, DiagnosticStatus.ERROR),
+            name="robosteer: guard",
+            message=f"{gate.state}: {gate.reason}",
+            hardware_id=self._rig.name,
+            values=[KeyValue(key=key, value=str(value)) for key, value in sorted(gate.counters.items())],
+        )
+        self._diagnostics.publish(DiagnosticArray(status=[status]))
+        self._show_state()
+
+    def finish(self) -> None:
+        """Slew to rest and repeat zeros, without the executor: it may be an exception of ours that ends the guard."""
+        self._gate.disarm("guard is ending")
+        end_ns = time.monotonic_ns() + int(LAST_ZEROS_S * 1e9)
+        while time.monotonic_ns() < end_ns:
+            if self._send(self._now()).any():
+                end_ns = time.monotonic_ns() + int(LAST_ZEROS_S * 1e9)
+            time.sleep(self._gate.limiter.limits.period_s)
+        self._publish_status()
+
+
+def _writer(info: MessageInfo) -> bytes | None:
+    """Identity of a message's publisher, where this ROS distribution tells it."""
+    gid = info.get("publisher_gid")
+    return bytes(gid["data"]) if gid else None
+
+
+def main() -> int:
+    """Entry point of `ros2 run robosteer_policy guard`."""
+    return run_node(GuardNode)
