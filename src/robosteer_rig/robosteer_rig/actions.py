@@ -105,7 +105,7 @@ class CommandTrack:
         self.values.append(value)
 
     def arrays(self) -> tuple[np.ndarray, np.ndarray]:
-        """Stamps (n,) strictly increasing and values (n, width); of commands with one stamp the last to arrive counts."""
+        """Stamps (n,) strictly increasing and values (n, width); of equal stamps the last to arrive counts."""
         if not self.stamps_ns:
             return np.zeros(0, dtype=np.int64), np.zeros((0, self.width))
         stamps = np.asarray(self.stamps_ns, dtype=np.int64)

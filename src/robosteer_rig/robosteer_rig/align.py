@@ -141,7 +141,7 @@ class Aligner:
         return self._emit(final=False)
 
     def flush(self) -> list[Frame]:
-        """After the last message: the remaining frames up to the time at which the first stream ends."""
+        """After the last message: the remaining frames up to that message; inputs that ended early are stale."""
         return self._emit(final=True)
 
     def _push(self, stream: str, stamp_ns: int, value: Any, received_ns: int | None, size: int) -> None:
@@ -177,7 +177,7 @@ class Aligner:
         t_ns = grid_stamp(self._start_ns, self._step, self.rate_hz)
         # A stream's choice for t is final once it has a message after t: at t itself an earlier-stamped one may follow.
         complete = min(present) > t_ns or max(present) > t_ns + self._patience_ns
-        return t_ns if complete or (final and min(present) >= t_ns) else None
+        return t_ns if complete or (final and max(present) >= t_ns) else None
 
     def _assemble(self, t_ns: int, picked: dict[str, tuple[int, Any] | None]) -> Frame | None:
         chosen = {name: item for name, item in picked.items() if item is not None}
@@ -202,7 +202,7 @@ class Aligner:
         try:
             view = sample.view(self.rig.cameras[name])
         except RobosteerError as error:
-            raise RobosteerError(f"{self.rig.cameras[name].topic}: {error}") from None
+            raise RobosteerError(f"topic {self.rig.cameras[name].topic}: {error}") from None
         view.setflags(write=False)
         self._views[name] = (sample, view)
         return view

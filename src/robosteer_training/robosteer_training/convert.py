@@ -117,6 +117,7 @@ def episode_key(bag_sha256: str, info: EpisodeInfo, rig: Rig, settings: ConvertS
         "bag": bag_sha256,
         "instruction": settings.instruction or info.instruction,
         "outcome": info.outcome,
+        "recorded_rig": info.rig_text,
         "rig": rig.digest(),
         "settings": dataclasses.asdict(settings),
     }

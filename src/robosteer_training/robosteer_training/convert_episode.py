@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -133,15 +134,21 @@ def _read(info: EpisodeInfo, rig: Rig, recording: _Recording, cancelled: Callabl
             if count % _CANCEL_EVERY == 0 and cancelled():
                 raise Cancelled
             stream = by_topic[topic]
-            try:
+            with _named(f"{info.path}: topic {topic}"):
                 _take(stream, message, log_ns, rig, recording)
-            except RobosteerError as error:
-                text = str(error).removeprefix(f"{topic}: ")
-                raise RobosteerError(f"{info.path}: topic {topic}: {text}") from None
-    try:
+            with _named(str(info.path)):
+                recording.drain()
+    with _named(str(info.path)):
         recording.drain(final=True)
+
+
+@contextlib.contextmanager
+def _named(what: str) -> Iterator[None]:
+    """Say in an error what it is about."""
+    try:
+        yield
     except RobosteerError as error:
-        raise RobosteerError(f"{info.path}: {error}") from None
+        raise RobosteerError(f"{what}: {error}") from None
 
 
 def _take(stream: str, message: Any, log_ns: int, rig: Rig, recording: _Recording) -> None:
@@ -155,7 +162,6 @@ def _take(stream: str, message: Any, log_ns: int, rig: Rig, recording: _Recordin
         recording.gripper.append(log_ns, _gripper_command(message))
     else:
         recording.aligner.receive(stream, message, log_ns)
-        recording.drain()
 
 
 def _arm_command(message: Any, rig: Rig) -> np.ndarray:
@@ -195,7 +201,7 @@ def _finish(
             f"{info.path}: found {stale.mean():.0%} of frames with stale inputs ({_oldest(columns.ages_ns)}), expected "
             f"at most {settings.max_stale_fraction:.0%}; check the rates of the streams or record again"
         )
-    rows = _kept_rows(info, actions, settings)
+    rows = _kept_rows(info, actions, stale, settings)
     meta = EpisodeMeta(
         schema=EPISODE_SCHEMA,
         key=key,
@@ -263,13 +269,15 @@ def _actions(info: EpisodeInfo, rig: Rig, settings: ConvertSettings, recording: 
     )
 
 
-def _kept_rows(info: EpisodeInfo, actions: np.ndarray, settings: ConvertSettings) -> slice:
-    moving = np.flatnonzero(~idle_frames(actions))
-    if not len(moving):
+def _kept_rows(info: EpisodeInfo, actions: np.ndarray, stale: np.ndarray, settings: ConvertSettings) -> slice:
+    """The frames between the first and last command, without stale ones at the ends."""
+    moving = ~idle_frames(actions)
+    if not moving.any():
         raise RobosteerError(f"{info.path}: found no motion command, expected a demonstration; record again")
-    if not settings.trim_idle:
-        return slice(0, len(actions))
-    return slice(int(moving[0]), int(moving[-1]) + 1)
+    kept = np.flatnonzero((moving if settings.trim_idle else np.ones_like(moving)) & ~stale)
+    if len(kept) < MIN_FRAMES:
+        raise RobosteerError(f"{info.path}: found {len(kept)} usable frames, expected at least {MIN_FRAMES}")
+    return slice(int(kept[0]), int(kept[-1]) + 1)
 
 
 def _oldest(ages_ns: list[dict[str, int]]) -> str:

@@ -1,0 +1,364 @@
+"""From recordings to a dataset.
+
+Regressions pinned: live and offline frames differ; point samples instead of interval means; swapped cameras are
+converted without a word; one damaged episode stops the others; an episode is converted twice, or not again after its
+label or the settings changed; Ctrl-C leaves half an episode behind.
+"""
+
+import array
+import dataclasses
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from robosteer_rig.align import Aligner
+from robosteer_rig.droid import observation, observation_from_row
+from robosteer_rig.errors import RobosteerError
+from robosteer_training.bags import BagReader
+from robosteer_training.commands import convert as command
+from robosteer_training.convert import ConversionError, Summary, convert_bags
+from robosteer_training.convert_episode import ConvertSettings
+from robosteer_training.dataset import load_dataset
+
+from .synthetic_bag import (
+    EPOCH_NS,
+    MS,
+    STORE,
+    Script,
+    bench_rig,
+    joint_state,
+    jpeg_message,
+    messages,
+    picture,
+    write_bag,
+    write_episode,
+)
+
+RIG = bench_rig()
+
+
+def as_rclpy(message):
+    """The same message with the containers that rclpy uses: lists, array.array, nested objects."""
+    fields = {}
+    for name in message.__dataclass_fields__:
+        if name == "__msgtype__":
+            continue
+        value = getattr(message, name)
+        if isinstance(value, np.ndarray):
+            value = array.array("B" if value.dtype == np.uint8 else "d", value.tobytes())
+        elif hasattr(value, "__dataclass_fields__"):
+            value = as_rclpy(value)
+        fields[name] = value
+    return SimpleNamespace(**fields)
+
+
+def test_live_and_offline_frames_are_equal_bit_for_bit(tmp_path):
+    path = write_episode(tmp_path / "e", RIG)
+    data = convert_bags(path, tmp_path / "out", RIG, settings=ConvertSettings(trim_idle=False))
+    aligner = Aligner(RIG)
+    streams = {topic: name for name, (topic, _) in RIG.observation_topics().items()}
+    live = []
+    with BagReader(path) as bag:
+        for topic, log_ns, message in bag.messages(list(streams)):
+            aligner.receive(streams[topic], as_rclpy(message), log_ns)
+            live += aligner.ready()
+    live += aligner.flush()
+    assert len(data) >= 20
+    assert len(live) - len(data) in (0, 1)  # the last interval may reach beyond the recording
+    for k, frame in enumerate(live[: len(data)]):
+        assert frame.stamp_ns == data.stamp_ns[k]
+        images = {name: stack[k] for name, stack in data.images.items()}
+        offline = observation_from_row(images, data.state[k], data.rig, data.prompts[0])
+        online = observation(frame, RIG, "pick up red cube")
+        assert offline.keys() == online.keys()
+        for key, value in online.items():
+            assert np.array_equal(offline[key], value)
+            assert getattr(offline[key], "dtype", None) == getattr(value, "dtype", None)
+        assert np.array_equal(frame.joint_velocity.astype(np.float32), data.joint_velocity[k])
+
+
+def test_frames_and_actions_are_what_happened(tmp_path):
+    script = Script(seconds=1.5, velocity=0.6, start_s=0.3, stop_s=1.2)
+    path = write_episode(tmp_path / "e", RIG, script)
+    data = convert_bags(path, tmp_path / "out", RIG)
+    moved = data.actions[:, 0].sum() * 3.0 / 15
+    # The first frame is at 16 ms, the interval of the first and last kept frames holds rest and motion.
+    assert moved == pytest.approx(0.6 * 0.9, abs=1e-6)
+    assert data.actions[:, 0].max() == pytest.approx(0.2)
+    assert (data.actions[:, 1:7] == 0).all()
+    assert set(data.actions[:, 7]) == {0.0, 1.0}
+    closed_from = data.stamp_ns[np.argmax(data.actions[:, 7])]
+    assert 0 <= EPOCH_NS + 828 * MS - closed_from <= 67 * MS  # in the interval in which the command came
+    for k, stamp in enumerate(data.stamp_ns):
+        i = (stamp - EPOCH_NS) // (10 * MS)
+        assert data.state[k, :7] == pytest.approx([0.1 * j + 0.001 * i for j in range(7)], abs=1e-6)
+        left = (stamp - EPOCH_NS - 16 * MS) // (66 * MS)
+        expected = picture(int(left) + 40)[:, 6:26]
+        assert np.abs(data.images["left"][k].astype(int).mean() - expected.mean()) < 1
+    assert data.state[:, 7] == pytest.approx(0.25)
+    assert data.episodes[0].trimmed[0] > 0
+    assert data.episodes[0].max_age_s["joint_state"] < 0.010
+
+
+def test_other_rates_keep_the_unit(tmp_path):
+    path = write_episode(tmp_path / "e", RIG)
+    settings = ConvertSettings(rate_hz=6.0, cameras=("left",))
+    data = convert_bags(path, tmp_path / "out", RIG, settings=settings)
+    assert data.rate_hz == 6.0
+    assert np.diff(data.stamp_ns) == pytest.approx(1e9 / 6, abs=1)
+    assert data.actions[:, 0].sum() * 3.0 / 6 == pytest.approx(0.54, abs=1e-6)
+    assert data.actions[:, 0].max() == pytest.approx(0.2)
+    assert list(data.images) == ["left"]
+
+
+def test_nothing_is_converted_twice_and_everything_that_changed_again(tmp_path):
+    path = write_episode(tmp_path / "demos" / "000000", RIG)
+
+    def run(**options):
+        summary = Summary()
+        data = convert_bags(tmp_path / "demos", tmp_path / "out", summary=summary, **options)
+        return summary.converted, summary.reused, data
+
+    assert run()[:2] == (1, 0)
+    assert run()[:2] == (0, 1)
+    assert run(settings=ConvertSettings(rate_hz=10.0))[:2] == (1, 0)
+    larger = dataclasses.replace(RIG.cameras["left"], output_size=20)
+    bigger = dataclasses.replace(RIG, cameras={**RIG.cameras, "left": larger})
+    converted, _, data = run(rig=bigger)
+    assert converted == 1
+    assert data.images["left"].shape[1:] == (20, 20, 3)
+    label = json.loads((path / "episode.json").read_text())
+    (path / "episode.json").write_text(json.dumps({**label, "instruction": "pick up green cube"}))
+    converted, _, data = run()
+    assert (converted, data.prompts) == (1, ("pick up green cube",))
+    whole = tmp_path / "out" / "episodes" / data.episodes[0].key
+    (whole / "images_left.npy").write_bytes(b"")
+    assert run()[:2] == (1, 0)  # a damaged entry is replaced
+    shutil.move(tmp_path / "demos", tmp_path / "moved")
+    summary = Summary()
+    convert_bags(tmp_path / "moved", tmp_path / "out", summary=summary)
+    assert summary.reused == 1
+
+
+def test_damaged_episodes_are_named_and_the_others_converted(tmp_path):
+    for i in range(3):
+        write_episode(tmp_path / "demos" / f"{i:06d}", RIG, Script(seed=i))
+    bad = tmp_path / "demos" / "000001" / "000001.mcap"
+    bad.write_bytes(bad.read_bytes()[:-2000])
+    (tmp_path / "demos" / "000003").mkdir()
+    (tmp_path / "demos" / "000003" / "000003.mcap").touch()
+    with pytest.raises(ConversionError) as caught:
+        convert_bags(tmp_path / "demos", tmp_path / "out")
+    assert "found 2 damaged episodes" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert [Path(line.split(":")[0]).name for line in caught.value.failures] == ["000003", "000001"]
+    assert not (tmp_path / "out" / "dataset.json").exists()
+    summary = Summary()
+    data = convert_bags(tmp_path / "demos", tmp_path / "out", skip_bad=True, summary=summary)
+    assert (summary.reused, summary.converted, len(summary.failures)) == (2, 0, 2)
+    assert [Path(e.source).name for e in data.episodes] == ["000000", "000002"]
+
+
+def test_outcomes_choose_episodes(tmp_path):
+    for i, outcome in enumerate(("success", "failure", "recovered")):
+        write_episode(tmp_path / f"{i:06d}", RIG, Script(seed=i), outcome=outcome)
+    summary = Summary()
+    assert len(convert_bags(tmp_path, tmp_path / "out", summary=summary).episodes) == 1
+    assert summary.skipped == 2
+    both = convert_bags(tmp_path, tmp_path / "out", outcomes=("success", "failure"))
+    assert [e.outcome for e in both.episodes] == ["success", "failure"]
+    with pytest.raises(RobosteerError, match="found 3 episodes and none to convert"):
+        convert_bags(tmp_path, tmp_path / "out", outcomes=("discarded",))
+
+
+def changed(path, change):
+    """An episode whose messages went through `change(log_ns, topic, kind, message) -> item | None`."""
+    items = [item for item in (change(*item) for item in messages(RIG, Script())) if item is not None]
+    write_bag(path, items)
+    label = {"schema": "robosteer.episode/1", "instruction": "x", "outcome": "success"}
+    (path / "episode.json").write_text(json.dumps(label))
+    return path
+
+
+def shifted(after_ms, jump_s):
+    def change(log, topic, kind, message):
+        if topic == "/joint_states" and log > EPOCH_NS + after_ms * MS:
+            stamp = message.header.stamp
+            stamp = dataclasses.replace(stamp, sec=stamp.sec + jump_s)
+            message = dataclasses.replace(message, header=dataclasses.replace(message.header, stamp=stamp))
+        return log, topic, kind, message
+
+    return change
+
+
+def replaced(wanted, make):
+    def change(log, topic, kind, message):
+        return (log, topic, kind, make(log, message)) if topic == wanted else (log, topic, kind, message)
+
+    return change
+
+
+def dropped(wanted, after_ms=-1):
+    return lambda log, topic, *rest: None if topic == wanted and log > EPOCH_NS + after_ms * MS else (log, topic, *rest)
+
+
+def at_rest(log, topic, kind, message):
+    if topic == "/robosteer/teleop/command":
+        message = joint_state(log, NAMES, velocity=[0.0] * 7)
+    return log, topic, kind, FLOAT(0.0) if topic == "/robosteer/teleop/gripper" else message
+
+
+NAMES = RIG.arm.joints
+FLOAT = STORE.types["std_msgs/msg/Float64"]
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (dropped("/left/image"), "topic /left/image (left): found no such topic, expected sensor_msgs/msg/Image"),
+        (dropped("/robosteer/teleop/command"), "topic /robosteer/teleop/command (arm_command): found no such topic"),
+        (dropped("/wrist/compressed", 400), "stale inputs (wrist: up to"),
+        (shifted(500, -3600), "topic /joint_states: found 1 clock jumps"),
+        (shifted(500, 3600), "topic /joint_states: found 1 clock jumps"),
+        (replaced("/joint_states", lambda t, m: joint_state(t, NAMES[1:], [0.0] * 6)), "without the rig's joints"),
+        (
+            replaced("/joint_states", lambda t, m: joint_state(t, NAMES, [float("nan")] * 7)),
+            "topic /joint_states: found 150 of 150 messages damaged",
+        ),
+        (
+            replaced("/gripper/joint_states", lambda t, m: joint_state(t, ["finger"], [0.0])),
+            "topic /gripper/joint_states: found 45 of 45 messages",
+        ),
+        (
+            replaced("/wrist/compressed", lambda t, m: jpeg_message(t, picture(0, 64, 40))),
+            "topic /wrist/compressed: image size: found 40x64x3 uint8, expected 20x32x3 uint8",
+        ),
+        (
+            replaced("/left/image", lambda t, m: dataclasses.replace(m, encoding="rgb8")),
+            "topic /left/image: image encoding: found 'rgb8', expected bgra8",
+        ),
+        (
+            replaced("/left/image", lambda t, m: dataclasses.replace(m, width=100_000, height=100_000)),
+            "topic /left/image: image size: found 100000x100000, expected 32x20",
+        ),
+        (
+            replaced("/wrist/compressed", lambda t, m: dataclasses.replace(m, format="h264")),
+            "topic /wrist/compressed: image format: found 'h264', expected jpeg or png",
+        ),
+        (
+            replaced("/wrist/compressed", lambda t, m: dataclasses.replace(m, data=m.data[:80])),
+            "topic /wrist/compressed: image: found damaged JPEG data",
+        ),
+        (
+            replaced("/robosteer/teleop/gripper", lambda t, m: FLOAT(40.0)),
+            "found gripper command 40, expected 0 (open)",
+        ),
+        (replaced("/robosteer/teleop/gripper", lambda t, m: FLOAT(float("nan"))), "found gripper command nan"),
+        (
+            replaced("/robosteer/teleop/command", lambda t, m: joint_state(t, NAMES, [0.0] * 7)),
+            "found a command without a finite velocity",
+        ),
+        (at_rest, "found no motion command"),
+        (lambda log, *rest: (log, *rest) if log < EPOCH_NS + 70 * MS else None, "frames, expected at least 2"),
+        (lambda log, *rest: (log + 10**12, *rest), "log times 1e+03 s after the stamps"),
+    ],
+)
+def test_a_recording_that_would_mislead_is_refused(tmp_path, change, expected):
+    path = changed(tmp_path / "e", change)
+    with pytest.raises(ConversionError) as caught:
+        convert_bags(path, tmp_path / "out", RIG)
+    (line,) = caught.value.failures
+    assert expected in line
+    assert line.startswith(str(path))
+    assert "\n" not in line
+    assert not list((tmp_path / "out").glob("episodes/*"))
+
+
+def test_swapped_cameras_and_other_units_are_refused(tmp_path):
+    path = write_episode(tmp_path / "e", RIG)
+    left, wrist = RIG.cameras["left"], RIG.cameras["wrist"]
+    swapped = dataclasses.replace(RIG, cameras={"wrist": left, "left": wrist})
+    with pytest.raises(ConversionError, match=r"cameras\.left\.encoding: found 'jpeg', expected 'bgra8' as recorded"):
+        convert_bags(path, tmp_path / "out", swapped)
+    per_step = dataclasses.replace(RIG, action=dataclasses.replace(RIG.action, unit_rad_per_s=1.2))
+    with pytest.raises(ConversionError, match=r"action\.unit_rad_per_s: found 1\.2, expected 3\.0 as recorded"):
+        convert_bags(path, tmp_path / "out", per_step)
+
+
+def test_a_plain_bag_needs_a_rig_and_an_instruction(tmp_path):
+    path = write_bag(tmp_path / "bag", messages(RIG, Script()))
+    with pytest.raises(RobosteerError, match="found no recorded rig, expected one; pass --rig"):
+        convert_bags(path, tmp_path / "out")
+    with pytest.raises(RobosteerError, match="found no instruction"):
+        convert_bags(path, tmp_path / "out", RIG)
+    data = convert_bags(path, tmp_path / "out", RIG, settings=ConvertSettings(instruction="push"))
+    assert data.prompts == ("push",)
+    assert data.episodes[0].outcome == "unknown"
+
+
+def test_processes_give_the_same_dataset(tmp_path):
+    for i in range(3):
+        write_episode(tmp_path / "demos" / f"{i:06d}", RIG, Script(seed=i))
+    write_bag(tmp_path / "demos" / "000003", messages(RIG, Script()))
+    one = convert_bags(tmp_path / "demos", tmp_path / "one", skip_bad=True)
+    summary = Summary()
+    two = convert_bags(tmp_path / "demos", tmp_path / "two", jobs=2, skip_bad=True, summary=summary)
+    assert two.digest() == one.digest()
+    assert np.array_equal(np.asarray(two.images["left"]), np.asarray(one.images["left"]))
+    assert "found no instruction" in summary.failures[0]
+
+
+def test_command_reports_and_raises(tmp_path, capsys):
+    write_episode(tmp_path / "demos" / "000000", RIG)
+    arguments = ["--bag", str(tmp_path / "demos"), "--out", str(tmp_path / "out"), "--jobs", "1"]
+    assert command.main([*arguments, "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["episodes"] == report["converted"] == 1
+    assert report["frames"] == len(load_dataset(tmp_path / "out"))
+    assert command.main(arguments) == 0
+    assert "1 episodes" in capsys.readouterr().out
+    write_bag(tmp_path / "demos" / "000001", messages(RIG, Script()))
+    with pytest.raises(RobosteerError, match="found 1 damaged episodes"):
+        command.main(arguments)
+    assert "damaged: " in capsys.readouterr().err
+    with pytest.raises(RobosteerError, match="--rate-hz: found -1"):
+        command.main([*arguments, "--rate-hz", "-1"])
+
+
+INTERRUPTED = """
+import sys
+from robosteer_training.convert import convert_bags
+if __name__ == "__main__":
+    try:
+        convert_bags(sys.argv[1], sys.argv[2], jobs=2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+"""
+
+
+def test_interruption_leaves_only_whole_episodes(tmp_path):
+    for i in range(4):
+        write_episode(tmp_path / "demos" / f"{i:06d}", RIG, Script(seconds=8.0, stop_s=7.0, seed=i))
+    (tmp_path / "run.py").write_text(INTERRUPTED)
+    arguments = [sys.executable, str(tmp_path / "run.py"), str(tmp_path / "demos"), str(tmp_path / "out")]
+    process = subprocess.Popen(arguments, start_new_session=True)
+    deadline = time.monotonic() + 60
+    while not list((tmp_path / "out").glob("episodes/*.partial")) and process.poll() is None:
+        assert time.monotonic() < deadline
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait(60) in (130, 0)
+    left = [p.name for p in (tmp_path / "out").glob("episodes/*")]
+    assert not [name for name in left if name.endswith(".partial")]
+    assert (process.returncode == 0) == (tmp_path / "out" / "dataset.json").exists()
+    summary = Summary()
+    convert_bags(tmp_path / "demos", tmp_path / "out", summary=summary)
+    assert (summary.reused, summary.converted) == (len(left), 4 - len(left))
