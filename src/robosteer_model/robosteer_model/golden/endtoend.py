@@ -29,7 +29,7 @@ def claims(keys: frozenset[str]) -> frozenset[str]:
 def check(path: Path) -> Iterator[Comparison]:
     """Compare what reaches the model exactly, and the actions within bfloat16's tolerance.
 
-    Actions are computed at openpi's shapes and with absent cameras left out.
+    Actions are computed at openpi's shapes, and again without absent cameras and prompt padding.
     """
     match = NAME.fullmatch(path.stem)
     if match is None:
@@ -42,14 +42,14 @@ def check(path: Path) -> Iterator[Comparison]:
     tokenizer = SentencePiece.from_file(path.with_name(f"{match['set']}_tokenizer.model"))
     for keep_absent in (True, False):
         transforms = Transforms(checkpoint.config, checkpoint.norm_stats, tokenizer, keep_absent=keep_absent)
-        policy = Policy(checkpoint, transforms=transforms)
+        policy = Policy(checkpoint, transforms=transforms, full_prompt=keep_absent)
         for index in sorted({name.split("/")[0] for name in arrays}, key=int):
             request = below(arrays, f"{index}/")
             raw = {name.replace("|", "/"): value for name, value in below(request, "in/").items()}
             noise = raw.pop("noise")
             if keep_absent:
                 yield from _inputs(index, below(request, "mid/"), transforms.inputs(raw))
-            suffix = "" if keep_absent else " (absent cameras left out)"
+            suffix = "" if keep_absent else " (pruned)"
             actions = policy.infer(raw, noise)["actions"]
             yield compare(f"{index}/out/actions{suffix}", actions, request["out/actions"], BFLOAT16_TOLERANCE)
 
