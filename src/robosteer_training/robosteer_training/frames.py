@@ -31,6 +31,8 @@ class Frames:
         state: (F, A) float32, normalised and padded.
         actions: (F, A) float32, normalised and padded.
         episode_index: (F,) non-decreasing.
+        usable: (F,) bool, False where an input was older than the rig allows; such frames are neither scored nor
+            trained on, their actions still belong to the chunks of the frames before.
         action_dim: how many of A belong to the robot.
         horizon: steps of a chunk.
         image_tokens: image slot -> (F, T, W) frozen vision tokens, or None when they are computed in every step.
@@ -42,6 +44,7 @@ class Frames:
     state: np.ndarray
     actions: np.ndarray
     episode_index: np.ndarray
+    usable: np.ndarray
     action_dim: int
     horizon: int
     image_tokens: Mapping[str, np.ndarray] | None = None
@@ -55,8 +58,8 @@ class Frames:
         return self.actions[:, : self.action_dim]
 
     def rows_of(self, episodes: np.ndarray) -> np.ndarray:
-        """Indices of the frames of some episodes."""
-        return np.flatnonzero(np.isin(self.episode_index, episodes))
+        """Indices of the usable frames of some episodes."""
+        return np.flatnonzero(np.isin(self.episode_index, episodes) & self.usable)
 
     def gather(self, rows: np.ndarray) -> dict[str, Any]:
         """One batch of plain arrays; `actions` are chunks (B, H, A), the last action repeated at an episode's end."""
@@ -64,7 +67,7 @@ class Frames:
         steps = np.minimum(rows[:, None] + np.arange(self.horizon), last[:, None])
         source = self.images if self.image_tokens is None else self.image_tokens
         return {
-            "image": {slot: np.asarray(array[rows]) for slot, array in source.items()},
+            "image": {slot: array[rows] for slot, array in source.items()},
             "state": self.state[rows],
             "tokenized_prompt": self.tokens[rows],
             "tokenized_prompt_mask": self.tokens_mask[rows],
@@ -96,6 +99,7 @@ def prepare_frames(dataset: Dataset, checkpoint: Checkpoint) -> Frames:
         state=numbers["state"],
         actions=numbers["actions"],
         episode_index=np.asarray(dataset.episode_index),
+        usable=~dataset.stale,
         action_dim=dataset.actions.shape[1],
         horizon=config.action_horizon,
     )
@@ -143,7 +147,7 @@ def _slot_images(dataset: Dataset, transforms: Transforms, size: tuple[int, int]
         array = dataset.images[camera]
         if array.shape[1:3] != size:
             blocks = [array[i : i + _BLOCK] for i in range(0, len(array), _BLOCK)]
-            array = np.concatenate([resize_with_pad_pil(np.asarray(block), *size) for block in blocks])
+            array = np.concatenate([resize_with_pad_pil(block, *size) for block in blocks])
         images[slot] = array
     return images
 

@@ -32,13 +32,15 @@ Tree = dict[str, Any]
 Adapter = dict[str, jax.Array]
 
 
-def init_adapter(spec: AdapterSpec, params: Tree, key: jax.Array) -> Adapter:
+def init_adapter(spec: AdapterSpec, params: Tree, seed: int) -> Adapter:
     """Fresh float32 trainable leaves by path (see `AdapterSpec.leaves`); dense leaves are copies of the base's.
+
+    Drawn on the host, so that every backend starts from the same bits.
 
     Args:
         spec: what is trained.
         params: the base parameters.
-        key: each leaf folds its own path in.
+        seed: each leaf has its own stream, so that adding leaves changes no other.
     """
     base = flatten(params)
     adapter = {}
@@ -47,8 +49,8 @@ def init_adapter(spec: AdapterSpec, params: Tree, key: jax.Array) -> Adapter:
             adapter[path] = jnp.array(base[path.removeprefix("dense/")], jnp.float32, copy=True)
             continue
         stddev = spec.recipe.b_stddev if path.endswith("b") else spec.recipe.a_stddev
-        leaf_key = jax.random.fold_in(key, zlib.crc32(path.encode()))
-        adapter[path] = stddev * jax.random.normal(leaf_key, leaf.shape, jnp.float32)
+        stream = np.random.default_rng([seed, zlib.crc32(path.encode())])
+        adapter[path] = jnp.asarray(np.float32(stddev) * stream.standard_normal(leaf.shape, np.float32))
     return adapter
 
 

@@ -6,7 +6,7 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -78,9 +78,8 @@ def train(
     identity = json_digest({"spec": spec.to_json(), "settings": settings.to_json(), "source": source})
     kept, held_out = split_episodes(frames.episode_index, settings.holdout, settings.seed)
     rows = frames.rows_of(kept)
-    optimizer = settings.optimizer()
-    adapter = init_adapter(spec, params, jax.random.key(settings.seed))
-    state = TrainState(jnp.zeros((), jnp.int32), adapter, optimizer.init(adapter))
+    adapter = init_adapter(spec, params, settings.seed)
+    state = TrainState(jnp.zeros((), jnp.int32), adapter, settings.optimizer().init(adapter))
     history, path = History(), directory / STATE_FILE
     if resume and path.exists():
         state, history = load_state(path, state, identity)
@@ -89,7 +88,7 @@ def train(
     if not history.heldout and len(held_out):
         history.heldout.append((0, evaluate(state.adapter)))
 
-    step_fn = make_step(spec, optimizer, augment=settings.augment and frames.image_tokens is None)
+    step_fn = make_step(spec, settings, augment=settings.augment and frames.image_tokens is None)
     key = jax.random.key(settings.seed + 1)
     first = int(state.step)
 
@@ -139,15 +138,16 @@ def _stop_at_bad_batch(
     )
 
 
+@lru_cache(maxsize=4)
 def make_step(
-    spec: AdapterSpec, optimizer: optax.GradientTransformation, *, augment: bool
+    spec: AdapterSpec, settings: TrainSettings, *, augment: bool
 ) -> Callable[..., tuple[TrainState, dict[str, jax.Array]]]:
     """One compiled optimiser step `(state, params, batch, key) -> (state, {"loss", "grad_norm"})`.
 
     The state's buffers are donated. A step whose loss or gradient is not finite changes nothing but `step`'s verdict:
     it returns the state that it was given.
     """
-    config = attached_config(spec)
+    config, optimizer = attached_config(spec), settings.optimizer()
 
     def loss_of(adapter: Adapter, params: Any, batch: dict[str, Any], key: jax.Array) -> jax.Array:
         draw_key, augment_key = jax.random.split(key)
@@ -161,7 +161,7 @@ def make_step(
     ) -> tuple[TrainState, dict[str, jax.Array]]:
         key = jax.random.fold_in(key, state.step)
         loss, grads = jax.value_and_grad(loss_of)(state.adapter, params, batch, key)
-        norm = optax.global_norm(grads)
+        norm = optax.tree.norm(grads)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.adapter)
         new = TrainState(state.step + 1, optax.apply_updates(state.adapter, updates), opt_state)
         good = jnp.isfinite(loss) & jnp.isfinite(norm)
@@ -178,13 +178,8 @@ def _evaluation(
     if len(rows) > settings.eval_frames:
         rows = rows[np.linspace(0, len(rows) - 1, settings.eval_frames).round().astype(int)]
     rows = np.repeat(rows, settings.eval_draws)
-    config, size = attached_config(spec), min(settings.batch_size, max(len(rows), 1))
+    size = min(settings.batch_size, max(len(rows), 1))
     key = jax.random.key(settings.seed + 2)
-
-    @jax.jit
-    def losses(adapter: Adapter, params: Any, batch: dict[str, Any], key: jax.Array) -> jax.Array:
-        noise, flow_time = pi0.draw_noise_and_time(key, batch["actions"].shape)
-        return batch_loss(attach(params, adapter, spec), config, batch, noise, flow_time).mean(-1)
 
     def evaluate(adapter: Adapter) -> float:
         total = 0.0
@@ -192,8 +187,17 @@ def _evaluation(
             part = rows[start : start + size]
             # Fill the last batch up, count its own rows only: one shape, one program.
             batch = frames.gather(np.resize(part, size))
-            values = losses(adapter, params, batch, jax.random.fold_in(key, index))
+            values = _row_losses(spec, adapter, params, batch, jax.random.fold_in(key, index))
             total += float(np.asarray(values, np.float64)[: len(part)].sum())
         return total / len(rows)
 
     return evaluate
+
+
+@partial(jax.jit, static_argnums=0)
+def _row_losses(
+    spec: AdapterSpec, adapter: Adapter, params: Any, batch: dict[str, Any], key: jax.Array
+) -> jax.Array:
+    """(B,) loss of each row at noises and times drawn from `key`."""
+    noise, flow_time = pi0.draw_noise_and_time(key, batch["actions"].shape)
+    return batch_loss(attach(params, adapter, spec), attached_config(spec), batch, noise, flow_time).mean(-1)

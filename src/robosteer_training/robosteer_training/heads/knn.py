@@ -65,6 +65,7 @@ def score_heads(
     ks: Sequence[int] = DEFAULT_KS,
     metric: Metric = "cosine",
     excluded: Sequence[tuple[int, int]] = (),
+    rows: np.ndarray | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> KnnScores:
     """Score every head and choose k.
@@ -78,22 +79,25 @@ def score_heads(
         ks: numbers of neighbours to try.
         metric: "cosine" similarity or negative squared "euclidean" distance.
         excluded: heads that may not be chosen (they are scored all the same).
+        rows: frames to use; None for all. Others are neither scored nor neighbours.
         progress: called with (layers done, layers).
 
     Raises:
         RobosteerError: one episode only, no k that fits, constant or non-finite actions, non-finite activations.
     """
-    layers, frames, heads, _ = activations.shape
-    actions = np.asarray(actions, np.float64)
-    episode_index = np.asarray(episode_index)
-    usable, dropped = _check_inputs(activations.shape, actions, episode_index, ks)
+    layers, total, heads, _ = activations.shape
+    _check_lengths(total, actions, episode_index)
+    rows = np.arange(total) if rows is None else rows
+    actions, episode_index = np.asarray(actions, np.float64)[rows], np.asarray(episode_index)[rows]
+    usable, dropped = _check_inputs(actions, episode_index, ks)
+    frames = len(rows)
     if not 0 < m <= layers * heads - len(set(excluded)):
         raise RobosteerError(f"m: found {m}, expected 1 ... {layers * heads - len(set(excluded))} heads")
     predictions = np.empty((len(usable), layers, heads, frames, actions.shape[1]), np.float32)
     scores = np.empty((len(usable), layers, heads))
     for layer in range(layers):
-        vectors = np.ascontiguousarray(np.asarray(activations[layer], np.float32).transpose(1, 0, 2))
-        _check_finite(vectors, layer)
+        vectors = np.ascontiguousarray(np.asarray(activations[layer], np.float32)[rows].transpose(1, 0, 2))
+        _check_finite(vectors, layer, rows)
         neighbours = nearest_neighbours(vectors, episode_index, usable, metric)
         for head in range(heads):
             predicted = _mean_actions(actions, neighbours[head], usable)
@@ -122,15 +126,17 @@ def subset_error(predictions: np.ndarray, heads: Sequence[tuple[int, int]], acti
     return float(np.square(mean - actions).sum(-1).mean())
 
 
-def _check_inputs(
-    shape: tuple[int, ...], actions: np.ndarray, episode_index: np.ndarray, ks: Sequence[int]
-) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    frames = shape[1]
+def _check_lengths(frames: int, actions: np.ndarray, episode_index: np.ndarray) -> None:
     if actions.ndim != 2 or len(actions) != frames or episode_index.shape != (frames,):
         raise RobosteerError(
             f"head scores: found {actions.shape} actions and {episode_index.shape} episode indices, "
             f"expected one per frame of the cache ({frames}); rebuild the cache for this dataset"
         )
+
+
+def _check_inputs(
+    actions: np.ndarray, episode_index: np.ndarray, ks: Sequence[int]
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
     if not np.isfinite(actions).all():
         row = int(np.flatnonzero(~np.isfinite(actions).all(1))[0])
         raise RobosteerError(f"actions: found a non-finite value in frame {row}, expected numbers; check the recording")
@@ -143,7 +149,7 @@ def _check_inputs(
         raise RobosteerError(
             "episodes: found 1, expected at least 2; neighbours come from other episodes, record one more demonstration"
         )
-    available = frames - int(counts.max())
+    available = len(actions) - int(counts.max())
     wanted = sorted(set(ks))
     if not wanted or wanted[0] < 1:
         raise RobosteerError(f"k: found {list(ks)}, expected positive numbers of neighbours")
@@ -156,11 +162,11 @@ def _check_inputs(
     return usable, tuple(k for k in wanted if k > available)
 
 
-def _check_finite(vectors: np.ndarray, layer: int) -> None:
+def _check_finite(vectors: np.ndarray, layer: int, rows: np.ndarray) -> None:
     finite = np.isfinite(vectors).all((1, 2))
     if not finite.all():
         head = int(np.flatnonzero(~finite)[0])
-        frame = int(np.flatnonzero(~np.isfinite(vectors[head]).all(1))[0])
+        frame = int(rows[np.flatnonzero(~np.isfinite(vectors[head]).all(1))[0]])
         raise RobosteerError(
             f"activations: found a non-finite value in layer {layer}, head {head}, frame {frame}, expected numbers; "
             "check the checkpoint and delete the cache"
