@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from robosteer_model.config import GemmaConfig, ModelConfig
+from robosteer_model.edits import Writer
 from robosteer_model.layers import rms_norm, rotate
 from robosteer_model.lora import adapted_einsum, adapted_matmul
 from robosteer_model.taps import Reader, select_layers
@@ -54,6 +55,7 @@ class _Context:
     mask: jax.Array
     condition: jax.Array | None
     readers: tuple[Reader, ...]
+    writers: tuple[Writer, ...]
     write_at: jax.Array | None
     keep_cache: bool
     float32_rope: bool
@@ -72,6 +74,7 @@ def forward(
     write_at: jax.Array | None = None,
     keep_cache: bool = False,
     readers: Sequence[Reader] = (),
+    writers: Sequence[Writer] = (),
 ) -> Pass:
     """Run the experts jointly.
 
@@ -85,7 +88,8 @@ def forward(
         cache: keys and values of earlier tokens; they come first.
         write_at: None to put this pass's keys after the cache's; otherwise the slot of the cache that they fill.
         keep_cache: return this pass's own keys and values.
-        readers: resolved taps.
+        readers: resolved taps; they see activations after edits.
+        writers: resolved edits.
     """
     dtype = jnp.dtype(config.dtype)
     experts = (config.paligemma,) if config.action_expert is None else (config.paligemma, config.action_expert)
@@ -97,16 +101,21 @@ def forward(
         mask,
         condition,
         tuple(readers),
+        tuple(writers),
         write_at,
         keep_cache,
         float32_rope=config.model_type == "pi0_fast",
         dtype=dtype,
     )
     carried = {i: x.astype(dtype) for i, x in enumerate(tokens) if x is not None}
-    scanned = {"params": _present_leaves(params["layers"], present), "cache": cache}
+    scanned = {
+        "params": _present_leaves(params["layers"], present),
+        "cache": cache,
+        "edits": [w.scanned() for w in writers],
+    }
 
     def layer(carry: dict[int, jax.Array], slices: dict[str, Any]) -> tuple[dict[int, jax.Array], dict[str, Any]]:
-        return _layer(context, carry, slices["params"], slices["cache"])
+        return _layer(context, carry, slices["params"], slices["cache"], _Hooks(context, slices["edits"]))
 
     carried, collected = jax.lax.scan(layer, carried, scanned)
     outputs: list[jax.Array | None] = [None] * len(tokens)
@@ -132,47 +141,67 @@ def _present_leaves(layers: dict[str, Any], present: tuple[int, ...]) -> dict[in
     return experts
 
 
+class _Hooks:
+    """Edits and taps of one layer."""
+
+    def __init__(self, context: _Context, edits: Sequence[dict[str, jax.Array]]) -> None:
+        self._context = context
+        self._edits = edits
+        self.taps: dict[str, jax.Array] = {}
+
+    def record(self, site: str, expert: int, value: jax.Array) -> None:
+        """Let the taps read."""
+        for reader in self._context.readers:
+            self.taps.update(reader.read(site, expert, value))
+
+    def edit(self, site: str, expert: int, value: jax.Array) -> jax.Array:
+        """Let the edits write."""
+        for writer, layer in zip(self._context.writers, self._edits, strict=True):
+            value = writer.apply(site, expert, layer, value)
+        return value
+
+
 def _layer(
-    context: _Context, carry: dict[int, jax.Array], params: dict[int, dict[str, Any]], cache: KvCache | None
+    context: _Context,
+    carry: dict[int, jax.Array],
+    params: dict[int, dict[str, Any]],
+    cache: KvCache | None,
+    hooks: _Hooks,
 ) -> tuple[dict[int, jax.Array], dict[str, Any]]:
     """One block: joint attention, then each expert's own FFN."""
-    taps: dict[str, jax.Array] = {}
-
-    def record(site: str, expert: int, value: jax.Array) -> None:
-        for reader in context.readers:
-            taps.update(reader.read(site, expert, value))
-
     normed, gates = {}, {}
     for i, x in carry.items():
-        record("resid.pre", i, x)
+        hooks.record("resid.pre", i, x)
         normed[i], gates[i] = rms_norm(params[i]["pre_attention_norm"], x, context.condition)
-    branches, kept = _attention(context, normed, params, cache, record)
+    branches, kept = _attention(context, normed, params, cache, hooks)
     out = {}
     for i, x in carry.items():
         x = _residual(x, branches[i], gates[i])
-        record("resid.mid", i, x)
+        hooks.record("resid.mid", i, x)
         y, gate = rms_norm(params[i]["pre_ffw_norm"], x, context.condition)
-        y = _feed_forward(params[i]["mlp"], y, i, record)
-        record("ffn.out", i, y)
+        y = feed_forward(params[i]["mlp"], y, i, hooks)
+        hooks.record("ffn.out", i, y)
         out[i] = _residual(x, y, gate)
-        record("resid.post", i, out[i])
-    return out, {"cache": kept if context.keep_cache else None, "taps": taps}
+        hooks.record("resid.post", i, out[i])
+    return out, {"cache": kept if context.keep_cache else None, "taps": hooks.taps}
 
 
 def _residual(x: jax.Array, branch: jax.Array, gate: jax.Array | None) -> jax.Array:
     return x + branch if gate is None else x + branch * gate
 
 
-def _feed_forward(params: dict[str, jax.Array], x: jax.Array, expert: int, record: Any) -> jax.Array:
-    """(B, T, D) -> (B, T, D) through gelu(gate) * up."""
+def feed_forward(params: dict[str, jax.Array], x: jax.Array, expert: int = 0, hooks: _Hooks | None = None) -> jax.Array:
+    """(B, T, D) -> (B, T, D) through gelu(gate) * up, with LoRA when its leaves are there."""
     a, b = params.get("gating_einsum_lora_a"), params.get("gating_einsum_lora_b")
     gate, up = (
         adapted_matmul(x, params["gating_einsum"][j], None if a is None else a[j], None if b is None else b[j])
         for j in (0, 1)
     )
-    record("ffn.pre", expert, gate)
     activation = jax.nn.gelu(gate, approximate=True) * up
-    record("ffn.post", expert, activation)
+    if hooks is not None:
+        hooks.record("ffn.pre", expert, gate)
+        activation = hooks.edit("ffn", expert, activation)
+        hooks.record("ffn.post", expert, activation)
     return adapted_matmul(activation, params["linear"], params.get("linear_lora_a"), params.get("linear_lora_b"))
 
 
@@ -181,45 +210,55 @@ def _attention(
     normed: dict[int, jax.Array],
     params: dict[int, dict[str, Any]],
     cache: KvCache | None,
-    record: Any,
+    hooks: _Hooks,
 ) -> tuple[dict[int, jax.Array], KvCache]:
     """Joint attention; returns each expert's branch (B, T_i, D_i) and this pass's keys and values."""
-    projected = [_project(context.experts[i], params[i], normed[i], i, record) for i in context.present]
-    q, k, v = (jnp.concatenate(parts, axis=1) for parts in zip(*projected, strict=True))
-    q = rotate(q, context.positions)
-    k = rotate(k, context.positions).astype(context.dtype)
-    if not context.float32_rope:
-        q = q.astype(context.dtype)
-    q = q * context.experts[0].head_dim ** -0.5
-    own = KvCache(k, v)
-    if cache is not None and context.write_at is None:
-        k, v = jnp.concatenate([cache.k, k], axis=1), jnp.concatenate([cache.v, v], axis=1)
-    elif cache is not None:
-        k = jax.lax.dynamic_update_slice_in_dim(cache.k, k, context.write_at, axis=1)
-        v = jax.lax.dynamic_update_slice_in_dim(cache.v, v, context.write_at, axis=1)
+    projected = [_project(context.experts[i], params[i], normed[i]) for i in context.present]
+    for i, (q, _, _) in zip(context.present, projected, strict=True):
+        hooks.record("attn.q", i, q)
+    q, own = _rotated(context, *(jnp.concatenate(parts, axis=1) for parts in zip(*projected, strict=True)))
+    k, v = _with_cache(own, cache, context.write_at)
     probabilities, z = _mix(q, k, v, context.mask)
     branches, start = {}, 0
     for i in context.present:
         rows = slice(start, start + normed[i].shape[1])
         start = rows.stop
-        record("attn.pattern", i, probabilities[:, :, rows])
-        mine = z[:, rows]
-        record("attn.z", i, mine)
+        hooks.record("attn.pattern", i, probabilities[:, :, rows])
+        mine = hooks.edit("heads", i, z[:, rows])
+        hooks.record("attn.z", i, mine)
         lora = context.experts[i].lora_attn
         branches[i] = adapted_einsum("BTNH,NHD->BTD", mine, params[i]["attn_vec_einsum"], lora)
     return branches, own
 
 
-def _project(
-    expert: GemmaConfig, params: dict[str, Any], x: jax.Array, index: int, record: Any
-) -> tuple[jax.Array, jax.Array, jax.Array]:
+def _rotated(context: _Context, q: jax.Array, k: jax.Array, v: jax.Array) -> tuple[jax.Array, KvCache]:
+    """Rotated and scaled queries, and what would be cached. pi0-FAST keeps its queries in float32."""
+    q = rotate(q, context.positions)
+    if not context.float32_rope:
+        q = q.astype(context.dtype)
+    k = rotate(k, context.positions).astype(context.dtype)
+    return q * context.experts[0].head_dim ** -0.5, KvCache(k, v)
+
+
+def _with_cache(own: KvCache, cache: KvCache | None, write_at: jax.Array | None) -> KvCache:
+    """All keys and values that this pass sees."""
+    if cache is None:
+        return own
+    if write_at is None:
+        return KvCache(jnp.concatenate([cache.k, own.k], axis=1), jnp.concatenate([cache.v, own.v], axis=1))
+    return KvCache(
+        jax.lax.dynamic_update_slice_in_dim(cache.k, own.k, write_at, axis=1),
+        jax.lax.dynamic_update_slice_in_dim(cache.v, own.v, write_at, axis=1),
+    )
+
+
+def _project(expert: GemmaConfig, params: dict[str, Any], x: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Queries (B, T, N, H), keys and values (B, T, K, H) of one expert, before rotation."""
     if "qkv_einsum" in params:
         q, k, v = adapted_einsum("BSD,3KDH->3BSKH", x, params["qkv_einsum"], expert.lora_attn)
     else:
         q = adapted_einsum("BTD,NDH->BTNH", x, params["q_einsum"], expert.lora_attn)
         k, v = adapted_einsum("BSD,2KDH->2BSKH", x, params["kv_einsum"], expert.lora_attn)
-    record("attn.q", index, q)
     return q, k, v
 
 

@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from robosteer_model.config import ModelConfig
+from robosteer_model.edits import Edits, resolve_edits
 from robosteer_model.gemma import KvCache, forward
 from robosteer_model.layers import (
     attention_mask,
@@ -157,11 +158,14 @@ def joint_pass(
     time: jax.Array,
     *,
     taps: Sequence[Tap] = (),
+    edits: Edits | None = None,
 ) -> Joint:
     """One pass over [prefix ; suffix], as in training."""
     prefix = embed_prefix(params, config, observation)
     suffix = embed_suffix(params, config, observation.state, x_t, time)
     valid, autoregressive = joint_masks(prefix, suffix)
+    layouts = {"prefix": (0, prefix.layout), "suffix": (1, suffix.layout)}
+    shapes = {"prefix": prefix.valid.shape, "suffix": suffix.tokens.shape[:2]}
     result = forward(
         params["PaliGemma"]["llm"],
         config,
@@ -169,7 +173,8 @@ def joint_pass(
         positions_of(valid),
         attention_mask(valid, autoregressive),
         condition=suffix.condition,
-        readers=resolve(taps, {"prefix": (0, prefix.layout), "suffix": (1, suffix.layout)}),
+        readers=resolve(taps, layouts),
+        writers=resolve_edits(edits, config, layouts, shapes),
     )
     prefix_output, suffix_output = result.outputs
     return Joint(_project_out(params, config, suffix_output), prefix_output, suffix_output, result.taps)
@@ -194,6 +199,7 @@ def velocity(
     time: jax.Array,
     *,
     taps: Sequence[Tap] = (),
+    edits: Edits | None = None,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Predicted velocity at (x_t, time), by one joint pass.
 
@@ -204,11 +210,12 @@ def velocity(
         x_t: (B, H, A).
         time: (B,), 1 is noise.
         taps: activations to return.
+        edits: changes to activations.
 
     Returns:
         v_t (B, H, A), and the taps by key with the layer as leading axis.
     """
-    result = joint_pass(params, config, observation, x_t, time, taps=taps)
+    result = joint_pass(params, config, observation, x_t, time, taps=taps, edits=edits)
     return result.velocity, result.taps
 
 
@@ -219,6 +226,8 @@ def flow_loss(
     actions: jax.Array,
     noise: jax.Array,
     time: jax.Array,
+    *,
+    edits: Edits | None = None,
 ) -> jax.Array:
     """Squared error of the velocity, mean over action_dim: (B, H). Padded dimensions and steps count, as in openpi.
 
@@ -229,10 +238,11 @@ def flow_loss(
         actions: (B, H, A), normalised.
         noise: (B, H, A).
         time: (B,).
+        edits: changes to activations.
     """
     t = time[:, None, None]
     x_t = t * noise + (1 - t) * actions
-    v_t = joint_pass(params, config, observation, x_t, time).velocity
+    v_t = joint_pass(params, config, observation, x_t, time, edits=edits).velocity
     return jnp.mean(jnp.square(v_t - (noise - actions)), axis=-1)
 
 
@@ -268,9 +278,17 @@ def compute_loss(
     return flow_loss(params, config, observation, actions, noise, time)
 
 
-def prefill(params: Params, config: ModelConfig, observation: Observation, *, taps: Sequence[Tap] = ()) -> Prefilled:
-    """Read images and prompt once; the action expert takes no part."""
+def prefill(
+    params: Params,
+    config: ModelConfig,
+    observation: Observation,
+    *,
+    taps: Sequence[Tap] = (),
+    edits: Edits | None = None,
+) -> Prefilled:
+    """Read images and prompt once; the action expert takes no part. Prefix edits then live in the cache."""
     prefix = embed_prefix(params, config, observation)
+    layouts = {"prefix": (0, prefix.layout)}
     result = forward(
         params["PaliGemma"]["llm"],
         config,
@@ -278,7 +296,8 @@ def prefill(params: Params, config: ModelConfig, observation: Observation, *, ta
         positions_of(prefix.valid),
         attention_mask(prefix.valid, jnp.zeros(prefix.valid.shape[1], bool)),
         keep_cache=True,
-        readers=resolve(taps, {"prefix": (0, prefix.layout)}),
+        readers=resolve(taps, layouts),
+        writers=resolve_edits(edits, config, layouts, {"prefix": prefix.valid.shape}),
     )
     return Prefilled(result.cache, prefix.valid, result.outputs[0], result.taps)
 
@@ -292,10 +311,25 @@ def cached_velocity(
     time: jax.Array,
     *,
     taps: Sequence[Tap] = (),
+    edits: Edits | None = None,
+    step: jax.Array | None = None,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """The velocity by a pass over the suffix alone; equals `velocity` up to rounding."""
+    """The velocity by a pass over the suffix alone; equals `velocity` up to rounding.
+
+    Args:
+        params: openpi's tree.
+        config: the model.
+        prefilled: of the observation.
+        state: (B, A).
+        x_t: (B, H, A).
+        time: (B,).
+        taps: activations to return.
+        edits: changes to activations; those of the suffix act here.
+        step: index of the denoising step, for edits that act in some of them.
+    """
     suffix = embed_suffix(params, config, state, x_t, time)
     mask, positions = cached_masks(prefilled.valid, suffix)
+    layouts = {"suffix": (1, suffix.layout)}
     result = forward(
         params["PaliGemma"]["llm"],
         config,
@@ -304,7 +338,8 @@ def cached_velocity(
         mask,
         condition=suffix.condition,
         cache=prefilled.cache,
-        readers=resolve(taps, {"suffix": (1, suffix.layout)}),
+        readers=resolve(taps, layouts),
+        writers=resolve_edits(edits, config, layouts, {"suffix": suffix.tokens.shape[:2]}, step),
     )
     return _project_out(params, config, result.outputs[1]), result.taps
 
@@ -327,6 +362,7 @@ def sample_actions(
     *,
     num_steps: int = 10,
     taps: Sequence[Tap] = (),
+    edits: Edits | None = None,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Integrate the flow from noise to an action chunk with `num_steps` Euler steps.
 
@@ -337,20 +373,23 @@ def sample_actions(
         noise: (B, H, A), x at t = 1.
         num_steps: evaluations of the velocity, at t = 1, 1 - 1/n, ..., 1/n.
         taps: activations to return.
+        edits: changes to activations.
 
     Returns:
         Actions (B, H, A), normalised; and the taps by key: prefix taps lead with the layer, suffix taps with
         (step, layer).
     """
-    prefilled = prefill(params, config, observation, taps=taps)
+    prefilled = prefill(params, config, observation, taps=taps, edits=edits)
     dt = -1.0 / num_steps
 
-    def step(carry: tuple[jax.Array, jax.Array], _: None) -> tuple[tuple[jax.Array, jax.Array], dict[str, jax.Array]]:
+    def step(carry: tuple[jax.Array, jax.Array], index: jax.Array) -> tuple[Any, dict[str, jax.Array]]:
         x_t, time = carry
         times = jnp.broadcast_to(time, x_t.shape[:1])
-        v_t, collected = cached_velocity(params, config, prefilled, observation.state, x_t, times, taps=taps)
+        v_t, collected = cached_velocity(
+            params, config, prefilled, observation.state, x_t, times, taps=taps, edits=edits, step=index
+        )
         return ((x_t + dt * v_t).astype(x_t.dtype), time + dt), collected
 
     start = (noise, jnp.ones((), jnp.float32))
-    (actions, _), collected = jax.lax.scan(step, start, None, length=num_steps)
+    (actions, _), collected = jax.lax.scan(step, start, jnp.arange(num_steps))
     return actions, prefilled.taps | collected

@@ -89,10 +89,10 @@ class Tap:
 
 @dataclasses.dataclass(frozen=True)
 class Rows:
-    """Tokens of one stream: a static slice, or one index per batch row.
+    """Tokens of one stream: a static slice, or indices per batch row.
 
     Attributes:
-        where: slice, or int array (B,).
+        where: slice, or int array (B,) for a single token, (B, n) for several.
         single: one token; its axis is dropped.
     """
 
@@ -105,7 +105,8 @@ class Rows:
             start, stop, _ = self.where.indices(value.shape[axis])
             chosen = jax.lax.slice_in_dim(value, start, stop, axis=axis)
         else:
-            index = self.where.reshape([-1 if i == 0 else 1 for i in range(value.ndim)])
+            index = self.where if self.where.ndim == 2 else self.where[:, None]
+            index = index.reshape([index.shape[(0, axis).index(i)] if i in (0, axis) else 1 for i in range(value.ndim)])
             chosen = jnp.take_along_axis(value, index, axis=axis)
         return jnp.squeeze(chosen, axis) if self.single else chosen
 
@@ -115,15 +116,28 @@ class Rows:
         if isinstance(self.where, slice):
             start, stop, _ = self.where.indices(length)
             return jnp.broadcast_to((index >= start) & (index < stop), (batch, length))
-        return index == self.where[:, None]
+        chosen = self.where if self.where.ndim == 2 else self.where[:, None]
+        return jnp.any(index[:, None] == chosen[..., None], axis=1)
 
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """Names of the tokens of one stream, e.g. `{"text": Rows(slice(768, 816))}`."""
+    """Names of the tokens of one stream, e.g. `{"text": Rows(slice(768, 816))}`.
+
+    Attributes:
+        stream: `prefix` or `suffix`.
+        rows: by name.
+        own: bool (B, T) when the pass also holds tokens of the other stream (pi0-FAST's training pass), else None.
+    """
 
     stream: str
     rows: Mapping[str, Rows]
+    own: jax.Array | None = None
+
+    def mask(self, position: str, batch: int, length: int) -> jax.Array:
+        """Bool (batch, length), True at the named tokens of this stream."""
+        named = self.find(position).mask(batch, length)
+        return named if self.own is None else named & self.own
 
     def find(self, position: str) -> Rows:
         """Tokens by meaning.

@@ -13,15 +13,17 @@ import numpy as np
 
 from robosteer_model import pi0
 from robosteer_model.config import ModelConfig
-from robosteer_model.golden.model_file import DTYPES, Arrays, load_arrays, model_config, model_observation, model_params
-from robosteer_model.golden.report import (
-    BFLOAT16_TOLERANCE,
-    FLOAT32_TOLERANCE,
-    Comparison,
-    compare,
-    compare_exact,
-    miss,
+from robosteer_model.golden.model_file import (
+    DTYPES,
+    Arrays,
+    gradient_floor,
+    load_arrays,
+    model_config,
+    model_observation,
+    model_params,
+    tolerance_of,
 )
+from robosteer_model.golden.report import Comparison, compare, compare_exact, miss
 from robosteer_model.layers import attention_mask, positions_of
 from robosteer_model.observation import Observation
 from robosteer_model.params import flatten
@@ -57,8 +59,7 @@ def check(path: Path) -> Iterator[Comparison]:
         elif value.dtype.kind != "f" or name == "out/key7_noise":
             yield compare_exact(name, found[name], value)
         else:
-            tolerance = BFLOAT16_TOLERANCE if name.startswith("out/bf16/") else FLOAT32_TOLERANCE
-            yield compare(name, found[name], value, tolerance)
+            yield compare(name, found[name], value, tolerance_of(name, expected), gradient_floor(name, expected))
 
 
 def _found(arrays: Arrays) -> dict[str, Any]:

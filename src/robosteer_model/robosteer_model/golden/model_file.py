@@ -11,6 +11,7 @@ import numpy as np
 
 from robosteer_model.config import GemmaConfig, LoraConfig, ModelConfig, SiglipConfig
 from robosteer_model.errors import ModelError
+from robosteer_model.golden.report import ABSOLUTE_FLOOR, FLOAT32_TOLERANCE, bfloat16_tolerance
 from robosteer_model.observation import Observation
 from robosteer_model.params import Tree, unflatten
 
@@ -88,3 +89,17 @@ def model_observation(arrays: Arrays) -> Observation:
             **{name: value for name, value in inputs.items() if name.startswith(("state", "token"))},
         }
     )
+
+
+def tolerance_of(name: str, arrays: Arrays) -> float:
+    """Relative tolerance of an `out/` or `grad/` array, by its compute dtype."""
+    if not name.startswith("out/bf16/"):
+        return FLOAT32_TOLERANCE
+    return bfloat16_tolerance(arrays[name], arrays.get(name.replace("/bf16/", "/f32/", 1)))
+
+
+def gradient_floor(name: str, arrays: Arrays) -> float:
+    """Absolute floor: 1e-6, times the largest gradient when that exceeds 1 (rounding noise grows with it)."""
+    if not name.startswith("grad/"):
+        return ABSOLUTE_FLOOR
+    return ABSOLUTE_FLOOR * max(1.0, *(float(np.max(np.abs(value))) for value in below(arrays, "grad/").values()))
