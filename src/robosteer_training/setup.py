@@ -1,7 +1,8 @@
 """Build script of the robosteer_training ROS 2 package (ament_python, also an ordinary wheel)."""
 
 import sys
-from glob import glob
+from collections import defaultdict
+from pathlib import Path
 
 from setuptools import find_packages, setup
 
@@ -10,6 +11,17 @@ PACKAGE = "robosteer_training"
 # colcon's --symlink-install calls `setup.py develop` and needs this option;
 # pip's editable installs (setuptools >= 80) refuse it, so it is given only when asked for.
 OPTIONS = {"develop": {"script_dir": f"$base/lib/{PACKAGE}"}} if "develop" in sys.argv else {}
+
+
+def shared(*folders: str) -> list[tuple[str, list[str]]]:
+    """Every file below the folders, each in its own subfolder of share/<package>."""
+    found = defaultdict(list)
+    for folder in folders:
+        for path in sorted(Path(folder).rglob("*")):
+            if path.is_file() and "__pycache__" not in path.parts:
+                found[f"share/{PACKAGE}/{path.parent}"].append(str(path))
+    return list(found.items())
+
 
 setup(
     name=PACKAGE,
@@ -20,12 +32,11 @@ setup(
     maintainer_email="maintainers@robosteer.org",
     python_requires=">=3.11",
     packages=find_packages(exclude=["test", "test.*"]),
-    package_data={PACKAGE: ["py.typed"]},
+    package_data={PACKAGE: ["py.typed", "report/*.j2"]},
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{PACKAGE}"]),
         (f"share/{PACKAGE}", ["package.xml"]),
-        (f"share/{PACKAGE}/launch", glob("launch/*.launch.py")),
-        (f"share/{PACKAGE}/config", glob("config/*.*")),
+        *shared("checkpoints"),
     ],
     install_requires=[
         "robosteer_rig",
@@ -45,9 +56,14 @@ setup(
     options=OPTIONS,
     zip_safe=False,
     entry_points={
-        "console_scripts": [],
+        "console_scripts": ["steer = robosteer_training.commands.steer:console"],
         "robosteer.commands": [
             "convert = robosteer_training.commands.convert:main",
+            "evaluate = robosteer_training.commands.evaluate:main",
+            "finetune = robosteer_training.commands.finetune:main",
+            "heads = robosteer_training.commands.heads:main",
+            "pretrain-nano = robosteer_training.commands.pretrain_nano:main",
+            "steer = robosteer_training.commands.steer:main",
         ],
     },
 )

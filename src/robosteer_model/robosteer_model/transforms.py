@@ -127,7 +127,7 @@ class Transforms:
         images = self.layout.read_images(raw, self.config)
         data = self._images(images)
         actions = None if raw.get("actions") is None else np.asarray(raw["actions"])
-        data |= self._vectors(self._prompt(raw), state, actions)
+        data |= self.vectors(self._prompt(raw), state, actions)
         return data
 
     def blank_observation(self) -> dict[str, Any]:
@@ -177,7 +177,7 @@ class Transforms:
             raise ModelError(f"batch: found sizes {sorted(sizes)}, expected one for images, state, prompts and actions")
         data = self._images(self._batch_images(images), batch=len(state))
         rows = [
-            self._vectors(prompt, state[i], None if actions is None else actions[i]) for i, prompt in enumerate(prompts)
+            self.vectors(prompt, state[i], None if actions is None else actions[i]) for i, prompt in enumerate(prompts)
         ]
         data |= {name: np.stack([row[name] for row in rows]) for name in rows[0] if name != "actions"}
         chunk = None if actions is None else np.stack([row["actions"] for row in rows]).astype(np.float32)
@@ -235,7 +235,17 @@ class Transforms:
             masks[slot] = np.full(lead, image is not None or self._fast)
         return {"image": data, "image_mask": masks}
 
-    def _vectors(self, prompt: str, state: np.ndarray, actions: np.ndarray | None) -> dict[str, np.ndarray]:
+    def vectors(self, prompt: str, state: np.ndarray, actions: np.ndarray | None) -> dict[str, np.ndarray]:
+        """Everything of `inputs` but the images, for training that prepares a whole dataset once.
+
+        Args:
+            prompt: the instruction.
+            state: (d,) in the robot's units.
+            actions: (H, d) in the robot's units, or None.
+
+        Returns:
+            Unbatched `state`, `tokenized_prompt`, `tokenized_prompt_mask` and, when given, `actions` (H, action_dim).
+        """
         if actions is not None and self.delta_mask is not None:
             actions = delta_actions(actions, state, self.delta_mask)
         state = normalize(state, self.norm_stats["state"], quantile=self.quantile)

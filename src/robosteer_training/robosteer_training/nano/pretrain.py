@@ -37,7 +37,7 @@ class PretrainSettings:
         seed: of weights, batches and noise.
     """
 
-    steps: int = 4000
+    steps: int = 3000
     batch_size: int = 64
     draws: int = 4
     peak_lr: float = 1e-3
