@@ -19,7 +19,7 @@ from robosteer_model.errors import ModelError
 from robosteer_model.gemma import KvCache, forward
 from robosteer_model.layers import attention_mask, embed_tokens, last_valid_index, positions_of
 from robosteer_model.observation import Observation
-from robosteer_model.pi0 import Prefix, embed_prefix
+from robosteer_model.sequences import Prefix, embed_prefix
 from robosteer_model.taps import Layout, Rows, Tap, resolve
 
 Params = dict[str, Any]

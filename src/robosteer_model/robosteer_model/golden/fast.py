@@ -27,7 +27,7 @@ from robosteer_model.golden.report import Comparison, compare, compare_exact, mi
 from robosteer_model.layers import attention_mask, last_valid_index, positions_of
 from robosteer_model.observation import Observation
 from robosteer_model.params import flatten
-from robosteer_model.pi0 import embed_prefix
+from robosteer_model.sequences import embed_prefix
 from robosteer_model.taps import Tap
 
 JOINT_TAPS = (

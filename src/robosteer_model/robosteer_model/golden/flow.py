@@ -27,6 +27,7 @@ from robosteer_model.golden.report import Comparison, compare, compare_exact, mi
 from robosteer_model.layers import attention_mask, positions_of
 from robosteer_model.observation import Observation
 from robosteer_model.params import flatten
+from robosteer_model.sequences import cached_masks, embed_prefix, embed_suffix, joint_masks
 from robosteer_model.taps import Tap
 
 JOINT_TAPS = (
@@ -73,10 +74,6 @@ def _found(arrays: Arrays) -> dict[str, Any]:
         config = model_config(arrays, short)
         values, exact = _observe(params, config, observation, inputs)
         found |= {f"out/{name}": value for name, value in exact.items()}
-        for steps in (3, 10):
-            values[f"sample_actions_{steps}"], _ = _sample(
-                params, config, observation, inputs["noise"], num_steps=steps
-            )
         values["compute_loss_key7"] = _loss_of_key(jax.random.key(KEY), params, config, observation, inputs["actions"])
         if short == "f32":
             values["loss"], gradients = _loss_and_gradients(params, config, observation, inputs)
@@ -89,7 +86,6 @@ def _found(arrays: Arrays) -> dict[str, Any]:
     return found
 
 
-_sample = jax.jit(pi0.sample_actions, static_argnames=("config", "num_steps", "taps"))
 _loss_of_key = jax.jit(pi0.compute_loss, static_argnames="config")
 
 
@@ -113,11 +109,11 @@ def _observe(
 ) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
     """Floating-point values of one compute dtype, and the masks and positions that no dtype changes."""
     x_t, time, noise = inputs["x_t"], inputs["time"], inputs["noise"]
-    prefix = pi0.embed_prefix(params, config, observation)
-    suffix = pi0.embed_suffix(params, config, observation.state, x_t, time)
+    prefix = embed_prefix(params, config, observation)
+    suffix = embed_suffix(params, config, observation.state, x_t, time)
     last = prefix.layout.find("prefix.last")
-    joint = pi0.joint_pass(params, config, observation, x_t, time, taps=JOINT_TAPS)
-    prefilled = pi0.prefill(params, config, observation, taps=PREFIX_TAPS)
+    joint = pi0.joint_pass(params, config, observation, x_t, time, taps=JOINT_TAPS, prefix=prefix)
+    prefilled = pi0.prefill(params, config, observation, taps=PREFIX_TAPS, prefix=prefix)
     cached, cached_heads = pi0.cached_velocity(params, config, prefilled, observation.state, x_t, time, taps=(HEADS,))
     first, first_heads = pi0.cached_velocity(
         params, config, prefilled, observation.state, noise, jnp.ones_like(time), taps=(HEADS,)
@@ -140,9 +136,12 @@ def _observe(
         **joint.taps,
         **prefilled.taps,
     }
+    for steps in (3, 10):
+        actions, _ = pi0.denoise(params, config, prefilled, observation.state, noise, num_steps=steps)
+        values[f"sample_actions_{steps}"] = actions
     if suffix.condition is not None:
         values["adarms_cond"] = suffix.condition
-    valid, autoregressive = pi0.joint_masks(prefix, suffix)
+    valid, autoregressive = joint_masks(prefix, suffix)
     length = prefix.valid.shape[1]
     exact = {
         "prefix_mask": prefix.valid,
@@ -150,7 +149,7 @@ def _observe(
         "suffix_mask": valid[:, length:],
         "suffix_ar_mask": suffix.autoregressive,
         "positions_joint": positions_of(valid),
-        "positions_suffix_cached": pi0.cached_masks(prefix.valid, suffix)[1],
+        "positions_suffix_cached": cached_masks(prefix.valid, suffix)[1],
         "last_valid_prefix_index": last.where,
         "attn_mask_joint": attention_mask(valid, autoregressive),
     }
