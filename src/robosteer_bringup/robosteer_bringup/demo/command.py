@@ -9,12 +9,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ament_index_python.packages import PackageNotFoundError, get_package_share_directory
-from robosteer_rig.errors import RobosteerError
 
 from robosteer_bringup.demo import stages
 from robosteer_bringup.demo.process import ros_environment
 from robosteer_bringup.demo.settings import FULL, QUICK
 from robosteer_bringup.demo.summary import summarise
+from robosteer_rig.errors import RobosteerError
 
 
 def _arguments(argv: list[str]) -> argparse.Namespace:

@@ -8,10 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from robosteer_rig.errors import RobosteerError
-
 from robosteer_bringup.demo.process import robosteer_command, run_stage
 from robosteer_bringup.demo.settings import DemoSettings
+from robosteer_rig.errors import RobosteerError
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,10 +6,10 @@ import dataclasses
 from collections.abc import Iterator
 
 import numpy as np
+
 from robosteer_model.config import ModelConfig
 from robosteer_model.norm_stats import NormStats, RunningStats
 from robosteer_model.transforms import Transforms
-
 from robosteer_training.nano.demonstrations import Demonstrations
 
 

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 from rich.progress import Progress
+
 from robosteer_rig.droid import observation as droid_observation
 from robosteer_rig.environment import Environment, Scene, make_environment
 from robosteer_rig.rig import Rig, load_rig
-
 from robosteer_training.nano.config import COLOURS
 
 GRID_CELLS = 40
@@ -60,9 +60,7 @@ def _record(environment: Environment, rig: Rig, scene: Scene, disturbance: float
         raw = droid_observation(frame, rig, scene.task)
         positions = environment.object_positions()
         absent = np.full(3, np.nan)
-        rows["images"].append(
-            np.stack([raw["observation/exterior_image_1_left"], raw["observation/wrist_image_left"]])
-        )
+        rows["images"].append(np.stack([raw["observation/exterior_image_1_left"], raw["observation/wrist_image_left"]]))
         rows["state"].append(np.append(frame.joint_position, frame.gripper_position))
         rows["actions"].append(np.append(action[:7] / unit, action[7]))
         rows["cubes"].append(np.stack([positions.get(f"{c} cube", absent) for c in COLOURS]))

@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import sentencepiece
+
 from robosteer_model.config import ModelConfig
 from robosteer_model.params import init_params
-
 from robosteer_training.nano.vocabulary import STATE_BINS, state_pieces
 
 _WAVES = 16

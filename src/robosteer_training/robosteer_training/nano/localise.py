@@ -45,5 +45,6 @@ def localisation_loss(head: dict[str, jax.Array], tokens: list[jax.Array], posit
 
 
 def normalise_positions(positions: Any) -> Any:
-    """Metres in the base frame to about [-1, 1] over the workspace: centre (0.52, 0, 0.1), half size (0.2, 0.3, 0.15)."""
-    return (positions - jnp.array([0.52, 0.0, 0.1])) / jnp.array([0.2, 0.3, 0.15])
+    """Metres in the robot's base frame to about [-1, 1] over the workspace."""
+    centre, half_size = jnp.array([0.52, 0.0, 0.1]), jnp.array([0.2, 0.3, 0.15])
+    return (positions - centre) / half_size

@@ -6,11 +6,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+
 from robosteer_model import gemma, pi0
 from robosteer_model.config import ModelConfig
 from robosteer_model.layers import attention_mask, positions_of
 from robosteer_model.observation import Observation, image_to_float
-
 from robosteer_training.nano.augment import augment_images
 from robosteer_training.nano.localise import localisation_loss, normalise_positions
 

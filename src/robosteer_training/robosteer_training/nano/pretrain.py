@@ -13,9 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
 from robosteer_model.config import ModelConfig
 from robosteer_model.params import flatten, unflatten
-
 from robosteer_training.nano.batches import TrainingArrays
 from robosteer_training.nano.initialise import initialise
 from robosteer_training.nano.localise import init_head
@@ -125,10 +125,18 @@ def pretrain(
     if path.exists():
         state = load_state(state, path)
     first = int(state["step"])
-    columns = (TextColumn("pretrain"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.fields[note]}"))
+    columns = (
+        TextColumn("pretrain"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
     with Progress(*columns) as progress, (directory / "log.csv").open("a") as log:
         bar = progress.add_task("pretrain", total=settings.steps, completed=first, note="")
-        for step, batch in zip(range(first, settings.steps), arrays.batches(settings.batch_size, settings.seed, first), strict=False):
+        for step, batch in zip(
+            range(first, settings.steps), arrays.batches(settings.batch_size, settings.seed, first), strict=False
+        ):
             state, parts = train_step(state, batch, config, settings)
             if step % 20 == 0:
                 values = {name: float(value) for name, value in parts.items()}

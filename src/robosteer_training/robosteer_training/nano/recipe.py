@@ -8,7 +8,6 @@ from pathlib import Path
 from robosteer_model.checkpoint import Checkpoint, save_checkpoint
 from robosteer_model.transforms import Transforms
 from robosteer_rig.rig import Rig, load_rig
-
 from robosteer_training.nano.batches import compute_norm_stats, prepare
 from robosteer_training.nano.config import BASE_TASKS, nano_config
 from robosteer_training.nano.demonstrations import load_demonstrations, make_demonstrations
