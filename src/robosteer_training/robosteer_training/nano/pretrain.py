@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import os
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +20,8 @@ from robosteer_training.nano.batches import TrainingArrays
 from robosteer_training.nano.initialise import initialise
 from robosteer_training.nano.localise import init_head
 from robosteer_training.nano.objective import pretraining_loss
+
+LOG_INTERVAL = 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,31 +127,29 @@ def pretrain(
     if path.exists():
         state = load_state(state, path)
     first = int(state["step"])
-    columns = (
-        TextColumn("pretrain"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
-    )
+    note = TextColumn("{task.fields[note]}")
+    columns = (TextColumn("pretrain"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), note)
+    batches = arrays.batches(settings.batch_size, settings.seed, first)
     with Progress(*columns) as progress, (directory / "log.csv").open("a") as log:
         bar = progress.add_task("pretrain", total=settings.steps, completed=first, note="")
-        for step, batch in zip(
-            range(first, settings.steps), arrays.batches(settings.batch_size, settings.seed, first), strict=False
-        ):
+        for step, batch in zip(range(first, settings.steps), batches, strict=False):
             state, parts = train_step(state, batch, config, settings)
-            if step % 20 == 0:
-                values = {name: float(value) for name, value in parts.items()}
-                if not np.isfinite(values["flow"]):
-                    raise FloatingPointError(f"step {step}: the loss is {values['flow']}")
-                note = " ".join(f"{name} {value:.4f}" for name, value in values.items())
-                log.write(f"{step}," + ",".join(f"{v:.6f}" for v in values.values()) + "\n")
-                log.flush()
-                progress.update(bar, note=note)
+            if step % LOG_INTERVAL == 0:
+                progress.update(bar, note=_log(log, step, parts))
             if (step + 1) % settings.save_interval == 0 or step + 1 == settings.steps:
                 save_state(state, path)
             progress.advance(bar)
     return state["average"]
+
+
+def _log(log: IO[str], step: int, parts: dict[str, jax.Array]) -> str:
+    """One line of the log; returns it for the terminal."""
+    values = {name: float(value) for name, value in parts.items()}
+    if not np.isfinite(values["flow"]):
+        raise FloatingPointError(f"step {step}: the loss is {values['flow']}")
+    log.write(f"{step}," + ",".join(f"{value:.6f}" for value in values.values()) + "\n")
+    log.flush()
+    return " ".join(f"{name} {value:.4f}" for name, value in values.items())
 
 
 def to_bfloat16(params: Any) -> Any:
