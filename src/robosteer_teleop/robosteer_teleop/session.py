@@ -135,6 +135,10 @@ class RecordingSession:
         }
         return self._guarded(effects[decision.effect])
 
+    def ready(self, now: Now) -> bool:
+        """Whether a start would find every needed stream, or is not to be expected at all."""
+        return self.state is not State.IDLE or not self._watch.live_problems(now.monotonic_s)
+
     def shutdown(self, now: Now) -> Answer | None:
         """Close an unfinished episode as `recovered`; None when there was none."""
         if self.state is State.RECORDING:

@@ -6,6 +6,7 @@ nothing; a full disk while labelling leaves the episode in review; stopping the 
 
 import errno
 import json
+import time
 
 import pytest
 from rosbags.highlevel import AnyReader
@@ -194,6 +195,11 @@ def test_a_failing_disk_ends_the_episode_with_one_line(rehearsal, monkeypatch, c
     def full(*_):
         raise OSError(errno.EIO, "Input/output error")
 
+    writer = rehearsal.session._current.writer
+    deadline = time.monotonic() + 30.0
+    while writer.path.stat().st_size < writer.bytes_written:  # the writing thread is behind for a moment
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
     with monkeypatch.context() as patch:
         patch.setattr(write_behind.os, call, full)
         rehearsal.run(1.0)

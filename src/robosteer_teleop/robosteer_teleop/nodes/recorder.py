@@ -9,7 +9,8 @@ from pathlib import Path
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rcl_interfaces.msg import FloatingPointRange, ParameterDescriptor
-from rclpy.clock import Clock, ClockType
+from rclpy.clock import Clock
+from rclpy.clock_type import ClockType
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
@@ -94,6 +95,7 @@ class RecorderNode(StoppableNode):
         numbers = {
             "min_free_gib": (2.0, 0.0, 1e6, "no start below this much free disk, GiB; half of it ends an episode"),
             "max_episode_s": (300.0, 1.0, 86400.0, "an episode ends by itself after this time, s"),
+            "start_patience_s": (3.0, 0.0, 60.0, "a start waits this long for needed streams before it is refused, s"),
             "min_rate_fraction": (0.5, 0.0, 1.0, "no start while a stream is below this share of the rig's rate"),
         }
         for name, (default, low, high, text) in numbers.items():
@@ -124,6 +126,8 @@ class RecorderNode(StoppableNode):
             # What arrived before the command belongs before it: not into an episode that starts now, and
             # certainly into one that ends now.
             self._poll()
+            if command is Command.START:
+                self._wait_for_streams()
             instruction = str(self.get_parameter("instruction").value)
             answer = self._session.command(command, _now(), instruction=instruction)
             self._log(answer)
@@ -133,6 +137,14 @@ class RecorderNode(StoppableNode):
             return response
 
         return handle
+
+    def _wait_for_streams(self) -> None:
+        """Give drivers that have just started, or just been reset, a moment before a start is refused."""
+        deadline_s = time.monotonic() + self._number("start_patience_s")
+        while not self._session.ready(_now()) and time.monotonic() < deadline_s:
+            time.sleep(POLL_PERIOD_S)
+            self._poll()
+            self._tick()
 
     def _log(self, answer: Answer) -> None:
         logger = self.get_logger()
