@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from rich.progress import Progress
+
 from robosteer_model.checkpoint import load_checkpoint
 from robosteer_model.policy import Policy
 from robosteer_rig.environment import Environment, Scene, make_environment
 from robosteer_rig.errors import RobosteerError
 from robosteer_rig.rig import Rig, load_rig
-
 from robosteer_training.evaluation.rollout import Trial, run_trial
 from robosteer_training.evaluation.statistics import describe_rate, wilson_interval
 

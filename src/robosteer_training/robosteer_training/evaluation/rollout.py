@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import numpy as np
+
 from robosteer_rig.droid import observation as droid_observation
 from robosteer_rig.environment import Environment, Scene
 from robosteer_rig.frame import Frame
@@ -15,7 +17,7 @@ from robosteer_rig.rig import Rig
 class ActionSource(Protocol):
     """What a policy must offer (`robosteer_model.policy.Policy` does)."""
 
-    def infer(self, observation: dict[str, Any], noise: np.ndarray | None = None) -> dict[str, Any]:
+    def infer(self, raw_observation: Mapping[str, Any], noise: np.ndarray | None = None) -> dict[str, Any]:
         """Return {"actions": (H, 8)} for one DROID observation."""
         ...
 

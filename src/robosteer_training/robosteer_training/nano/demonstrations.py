@@ -87,7 +87,7 @@ def _make_shard(arguments: tuple[str, str, list[Scene], float, str]) -> int:
     names = np.array([scene.task for scene, _ in good])
     partial = f"{target}.partial"
     with open(partial, "wb") as file:
-        np.savez_compressed(file, lengths=lengths, tasks=names, **merged)
+        np.savez_compressed(file, allow_pickle=False, lengths=lengths, tasks=names, **merged)
     os.replace(partial, target)
     return len(recorded) - len(good)
 

@@ -82,7 +82,7 @@ def train_step(
         state["trainable"], batch, key, config, settings.draws
     )
     updates, optimizer = make_optimizer(settings).update(gradients, state["optimizer"], state["trainable"])
-    trainable = optax.apply_updates(state["trainable"], updates)
+    trainable: Any = optax.apply_updates(state["trainable"], updates)
     # Early on the average follows the weights, or it would remember the initialisation.
     decay = jnp.minimum(settings.ema, (1 + state["step"]) / (10 + state["step"]))
     average = jax.tree.map(lambda a, w: decay * a + (1 - decay) * w, state["average"], trainable["model"])
