@@ -1,0 +1,147 @@
+"""Checkpoints from strangers.
+
+Pins: TensorStore follows symbolic links out of a checkpoint, so links are refused before anything is opened; asset ids
+and leaf names cannot leave the directory; damaged files give one line, never a traceback or wrong numbers.
+"""
+
+import json
+import os
+import shutil
+
+import pytest
+
+from robosteer_model import checkpoint_store
+from robosteer_model.checkpoint import load_checkpoint
+from robosteer_model.errors import ModelError
+
+
+@pytest.fixture
+def copy(saved, tmp_path):
+    return shutil.copytree(saved, tmp_path / "copy")
+
+
+@pytest.fixture
+def nothing_opened(monkeypatch):
+    """Fails the test when a store or a JSON file is opened."""
+
+    def opened(*_):
+        raise AssertionError("something was opened before the checkpoint was looked through")
+
+    monkeypatch.setattr(checkpoint_store, "_open", opened)
+    monkeypatch.setattr("robosteer_model.jsonio.parse_json", opened)
+
+
+LINKS = [
+    "params/manifest.ocdbt",
+    "params/d",
+    "assets/droid/norm_stats.json",
+    "assets/tokenizer.model",
+    "robosteer.json",
+]
+
+
+@pytest.mark.usefixtures("nothing_opened")
+@pytest.mark.parametrize("name", LINKS)
+def test_symbolic_links_are_refused_first(copy, tmp_path, name):
+    outside = tmp_path / "outside"
+    (copy / name).rename(outside)
+    (copy / name).symlink_to(outside)
+    with pytest.raises(ModelError, match=f"symbolic link at {name}"):
+        load_checkpoint(copy)
+
+
+@pytest.mark.usefixtures("nothing_opened")
+def test_links_in_parts_that_are_not_read_are_refused_too(copy):
+    (copy / "train_state").mkdir()
+    (copy / "train_state/dangling").symlink_to("/nowhere")
+    with pytest.raises(ModelError, match="symbolic link at train_state/dangling"):
+        load_checkpoint(copy)
+
+
+@pytest.mark.usefixtures("nothing_opened")
+def test_pipes_are_refused(copy):
+    os.mkfifo(copy / "params/d/pipe")
+    with pytest.raises(ModelError, match="special file at params/d/pipe"):
+        load_checkpoint(copy)
+
+
+@pytest.mark.parametrize("asset_id", ["../../etc", "/etc", "a/../b", "", "a//b", "a\\b", "a\n"])
+def test_asset_ids_cannot_leave_the_directory(copy, asset_id):
+    manifest = json.loads((copy / "robosteer.json").read_text())
+    (copy / "robosteer.json").write_text(json.dumps(manifest | {"asset_id": asset_id}))
+    with pytest.raises(ModelError, match="asset_id"):
+        load_checkpoint(copy)
+
+
+@pytest.mark.parametrize("key", ["..", ".", "", "a/b", "a.b", "../../x"])
+def test_leaf_names_cannot_leave_the_store(copy, key):
+    path = copy / "params/_METADATA"
+    document = json.loads(path.read_text())
+    next(iter(document["tree_metadata"].values()))["key_metadata"][1]["key"] = key
+    path.write_text(json.dumps(document))
+    with pytest.raises(ModelError, match="refuse the checkpoint|expected plain names"):
+        load_checkpoint(copy)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "null", '{"tree_metadata": {}}', '{"tree_metadata": {"a": 1}}', '{"tree_metadata": NaN}']
+)
+def test_damaged_metadata_is_one_line(copy, text):
+    (copy / "params/_METADATA").write_text(text)
+    with pytest.raises(ModelError) as error:
+        load_checkpoint(copy)
+    assert "\n" not in str(error.value)
+
+
+def test_every_truncated_or_flipped_store_file_is_noticed(copy):
+    files = [p for p in (copy / "params").rglob("*") if p.is_file() and ("/d/" in str(p) or p.name == "manifest.ocdbt")]
+    assert files
+    for path in files:
+        intact = path.read_bytes()
+        for damaged in (intact[: len(intact) // 2], b"", intact[:-1]):
+            path.write_bytes(damaged)
+            try:
+                load_checkpoint(copy)
+            except ModelError as error:
+                assert "\n" not in str(error)
+            else:
+                assert _unreferenced(copy, path), path
+        path.write_bytes(intact)
+
+
+def _unreferenced(copy, path):
+    """orbax leaves files of its intermediate databases behind; the store does without them."""
+    shutil.move(path, path.with_suffix(".away"))
+    try:
+        load_checkpoint(copy)
+    except ModelError:
+        return False
+    finally:
+        shutil.move(path.with_suffix(".away"), path)
+    return True
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("schema", "robosteer.checkpoint/9"),
+        ("schema", None),
+        ("model", None),
+        ("model", {"model_type": "pi05"}),
+        ("rig", 3),
+        ("provenance", []),
+        ("surprise", 1),
+    ],
+)
+def test_manifest_is_validated(copy, field, value):
+    manifest = json.loads((copy / "robosteer.json").read_text())
+    (copy / "robosteer.json").write_text(json.dumps(manifest | {field: value}))
+    with pytest.raises(ModelError):
+        load_checkpoint(copy)
+
+
+def test_statistics_with_nan_are_refused(copy):
+    path = copy / "assets/droid/norm_stats.json"
+    path.write_text(path.read_text().replace('"mean": [\n', '"mean": [\n NaN,', 1))
+    with pytest.raises(ModelError, match="NaN is not JSON"):
+        load_checkpoint(copy)
