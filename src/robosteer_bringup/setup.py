@@ -44,6 +44,7 @@ setup(
     entry_points={
         "console_scripts": ["robosteer = robosteer_bringup.cli:main"],
         "robosteer.commands": [
+            "demo = robosteer_bringup.demo.command:main",
             "launch = robosteer_bringup.launcher.command:main",
             "run = robosteer_bringup.launcher.run_command:main",
             "record = robosteer_bringup.launcher.shortcuts:record",

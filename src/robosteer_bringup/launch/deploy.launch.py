@@ -1,10 +1,16 @@
 """Let a policy act: the robot's side, the guard (source: policy), the policy and, in simulation, trials of it."""
 
 from launch import LaunchDescription
-from launch.actions import DeclareLaunchArgument, GroupAction, IncludeLaunchDescription, Shutdown
+from launch.actions import (
+    DeclareLaunchArgument,
+    GroupAction,
+    IncludeLaunchDescription,
+    SetEnvironmentVariable,
+    Shutdown,
+)
 from launch.conditions import IfCondition, UnlessCondition
 from launch.launch_description_sources import PythonLaunchDescriptionSource
-from launch.substitutions import IfElseSubstitution, LaunchConfiguration, PathJoinSubstitution
+from launch.substitutions import EnvironmentVariable, IfElseSubstitution, LaunchConfiguration, PathJoinSubstitution
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
@@ -57,6 +63,13 @@ def generate_launch_description() -> LaunchDescription:
         DeclareLaunchArgument("trial_time_limit_s", default_value="10.0", description="patience per trial, s"),
         DeclareLaunchArgument("trial_out", default_value="trials.json", description="file for the outcome"),
     ]
+    # A simulated robot stays on this machine, unless the user says otherwise.
+    discovery = SetEnvironmentVariable(
+        "ROS_AUTOMATIC_DISCOVERY_RANGE",
+        EnvironmentVariable("ROS_AUTOMATIC_DISCOVERY_RANGE", default_value="LOCALHOST"),
+        condition=IfCondition(sim),
+    )
+    # The group keeps the arguments of the included file from leaking into this one.
     robot = GroupAction(
         [
             IncludeLaunchDescription(
@@ -106,4 +119,4 @@ def generate_launch_description() -> LaunchDescription:
         on_exit=Shutdown(reason="the trials are over"),
         condition=IfCondition(LaunchConfiguration("trials")),
     )
-    return LaunchDescription([*arguments, robot, policy, trials])
+    return LaunchDescription([*arguments, discovery, robot, policy, trials])

@@ -1,10 +1,17 @@
 """Record demonstrations: the robot's side, the guard (source: teleop), the recorder and an operator."""
 
 from launch import LaunchDescription
-from launch.actions import DeclareLaunchArgument, GroupAction, IncludeLaunchDescription, Shutdown
+from launch.actions import (
+    DeclareLaunchArgument,
+    GroupAction,
+    IncludeLaunchDescription,
+    SetEnvironmentVariable,
+    Shutdown,
+)
 from launch.conditions import IfCondition, UnlessCondition
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import (
+    EnvironmentVariable,
     EqualsSubstitution,
     IfElseSubstitution,
     LaunchConfiguration,
@@ -60,6 +67,13 @@ def generate_launch_description() -> LaunchDescription:
             "publish_clock", default_value="false", choices=["true", "false"], description="run on simulated time"
         ),
     ]
+    # A simulated robot stays on this machine, unless the user says otherwise.
+    discovery = SetEnvironmentVariable(
+        "ROS_AUTOMATIC_DISCOVERY_RANGE",
+        EnvironmentVariable("ROS_AUTOMATIC_DISCOVERY_RANGE", default_value="LOCALHOST"),
+        condition=IfCondition(sim),
+    )
+    # The group keeps the arguments of the included file from leaking into this one.
     robot = GroupAction(
         [
             IncludeLaunchDescription(
@@ -105,4 +119,4 @@ def generate_launch_description() -> LaunchDescription:
         on_exit=Shutdown(reason="the scripted operator is done"),
         condition=IfCondition(EqualsSubstitution(LaunchConfiguration("operator"), "scripted")),
     )
-    return LaunchDescription([*arguments, robot, recorder, operator])
+    return LaunchDescription([*arguments, discovery, robot, recorder, operator])

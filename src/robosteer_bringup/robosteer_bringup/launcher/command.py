@@ -9,7 +9,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -34,7 +34,7 @@ def main(argv: Sequence[str], prog: str = "robosteer launch") -> int:
     path, words = _file_and_words(options.package_or_file, options.words)
     values = parse_arguments(words)
     with launch_api(), tempfile.TemporaryDirectory(prefix="robosteer_launch_") as scratch:
-        description = _include(path, values)
+        description = include(path, values)
         declared = declared_arguments(description, os.environ)
         if options.show_args:
             print(describe_arguments(declared))
@@ -74,7 +74,8 @@ def _file_and_words(package_or_file: str, words: Sequence[str]) -> tuple[Path, S
     return launch_file(package_or_file, words[0], os.environ), words[1:]
 
 
-def _include(path: Path, values: dict[str, str]) -> LaunchDescription:
+def include(path: Path, values: Mapping[str, str]) -> LaunchDescription:
+    """Return the description that runs a launch file with the given arguments."""
     settings = [SetLaunchConfiguration(name, value) for name, value in values.items()]
     return LaunchDescription([*settings, IncludeLaunchDescription(PythonLaunchDescriptionSource(path))])
 

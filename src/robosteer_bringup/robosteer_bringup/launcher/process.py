@@ -6,8 +6,7 @@ import asyncio
 import os
 import signal
 import sys
-from asyncio import StreamReader
-from asyncio.subprocess import DEVNULL, PIPE, Process
+from asyncio.subprocess import DEVNULL, Process
 
 from robosteer_bringup.launcher.context import ProcessSpec
 from robosteer_bringup.launcher.output import LineSplitter, Output
@@ -30,6 +29,7 @@ class ManagedProcess:
         self.signals: list[signal.Signals] = []
         self._output = output
         self._process: Process | None = None
+        self._readers: list[asyncio.Task[None]] = []
         self._ended = asyncio.Event()
 
     @property
@@ -43,31 +43,43 @@ class ManagedProcess:
         Raises:
             OSError: if it cannot be started.
         """
-        self._process = await asyncio.create_subprocess_exec(
-            *self.spec.command,
-            cwd=self.spec.cwd,
-            env=_child_environment(self.spec),
-            stdin=DEVNULL,
-            stdout=PIPE,
-            stderr=PIPE,
-            process_group=0,
-        )
+        # Pipes of our own: with asyncio's, the end of the process is reported only when the last heir of its
+        # streams has closed them, so a forgotten grandchild would hold the launch up for ever.
+        pipes = [os.pipe(), os.pipe()]
+        try:
+            self._process = await asyncio.create_subprocess_exec(
+                *self.spec.command,
+                cwd=self.spec.cwd,
+                env=_child_environment(self.spec),
+                stdin=DEVNULL,
+                stdout=pipes[0][1],
+                stderr=pipes[1][1],
+                process_group=0,
+            )
+        except OSError:
+            for read_end, _ in pipes:
+                os.close(read_end)
+            raise
+        finally:
+            for _, write_end in pipes:
+                os.close(write_end)
+        visible = (self.spec.output != "log", True)
+        self._readers = [
+            asyncio.create_task(self._forward(read_end, visible=shown))
+            for (read_end, _), shown in zip(pipes, visible, strict=True)
+        ]
         self._output.message("INFO", self.spec.name, f"process started with pid [{self.pid}]")
 
     async def wait(self) -> int:
         """Forward the output until the process ends; return its exit code (negative: ended by that signal)."""
-        process = self._process
-        if process is None or process.stdout is None or process.stderr is None:
+        if self._process is None:
             raise RuntimeError("wait() before start()")
-        readers = asyncio.gather(
-            self._forward(process.stdout, visible=self.spec.output != "log"),
-            self._forward(process.stderr, visible=True),
-        )
-        returncode = await process.wait()
+        returncode = await self._process.wait()
         self._ended.set()
         self._kill_group(signal.SIGKILL)  # Whatever the process left behind must not keep running.
-        await asyncio.wait([readers], timeout=_DRAIN_S)
-        readers.cancel()
+        _, late = await asyncio.wait(self._readers, timeout=_DRAIN_S)
+        for reader in late:  # A daemon that left the group still holds the pipe.
+            reader.cancel()
         self._report(returncode)
         return returncode
 
@@ -105,13 +117,20 @@ class ManagedProcess:
         except ProcessLookupError:
             return  # The whole group is gone already, which is what the signal was for.
 
-    async def _forward(self, stream: StreamReader, *, visible: bool) -> None:
+    async def _forward(self, read_end: int, *, visible: bool) -> None:
+        stream = asyncio.StreamReader()
+        protocol = asyncio.StreamReaderProtocol(stream)
+        loop = asyncio.get_running_loop()
+        transport, _ = await loop.connect_read_pipe(lambda: protocol, os.fdopen(read_end, "rb"))
         lines = LineSplitter()
-        while data := await stream.read(_CHUNK):
-            for line in lines.feed(data):
+        try:
+            while data := await stream.read(_CHUNK):
+                for line in lines.feed(data):
+                    self._output.process_line(self.spec.name, line, visible=visible)
+        finally:
+            transport.close()
+            for line in lines.finish():
                 self._output.process_line(self.spec.name, line, visible=visible)
-        for line in lines.finish():
-            self._output.process_line(self.spec.name, line, visible=visible)
 
     def _report(self, returncode: int) -> None:
         if not self.died(returncode):

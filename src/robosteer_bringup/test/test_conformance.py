@@ -1,0 +1,97 @@
+"""Our launch files under the real launch and under ours: the same processes, command lines, parameters, environment.
+
+Pins: any drift of the built-in launcher from `ros2 launch`. Skipped where launch_ros is not installed; there it is the
+test that matters, since the built-in launcher is then never used by a user.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+import yaml
+
+pytestmark = pytest.mark.skipif(find_spec("launch_ros") is None, reason="needs ROS 2's launch and launch_ros")
+
+LAUNCH = Path(__file__).parents[1] / "launch"
+# Writes its command line down, with parameter files in full, then waits for Ctrl-C.
+DUMP = """
+trap 'exit 0' INT
+{
+echo "range: $ROS_AUTOMATIC_DISCOVERY_RANGE"
+echo "words:"
+for word in "$@"; do
+  case "$word" in */launch_params_*) echo "- |"; sed 's/^/    /' "$word";; *) printf -- "- '%s'\\n" "$word";; esac
+done
+} > "$DUMP/$(basename $0).part"
+mv "$DUMP/$(basename $0).part" "$DUMP/$(basename $0)"
+while :; do sleep 0.02; done"""
+REAL = """
+import sys
+from launch import LaunchDescription, LaunchService
+from launch.actions import IncludeLaunchDescription
+arguments = [tuple(word.split(":=", 1)) for word in sys.argv[2:]]
+service = LaunchService(argv=sys.argv[2:])
+service.include_launch_description(
+    LaunchDescription([IncludeLaunchDescription(sys.argv[1], launch_arguments=arguments)])
+)
+sys.exit(service.run())
+"""
+CELL = {"cell", "guard"}
+CASES = [
+    ("simulate", [], {"cell"}),
+    ("simulate", ["seed:=3", "task:=7", "publish_clock:=true"], {"cell"}),
+    ("record", ["sim:=true"], CELL | {"recorder"}),
+    ("record", ["sim:=true", "operator:=scripted", "episodes:=2", "out:=5"], CELL | {"recorder", "scripted_operator"}),
+    ("deploy", ["sim:=true", "checkpoint:=a b", "auto_enable:=true"], CELL | {"policy"}),
+    ("deploy", ["sim:=true", "checkpoint:=x", "trials:=true", "trial_cells:=[1, 2]"], CELL | {"policy", "trial_runner"}),
+    ("deploy", ["checkpoint:=x", "rate_limiter_proved:=true", "drivers:=false"], {"guard", "policy"}),
+]
+PROGRAMS = {
+    "robosteer_sim": ("cell", "scripted_operator", "trial_runner"),
+    "robosteer_policy": ("guard", "policy"),
+    "robosteer_teleop": ("recorder",),
+}
+
+
+def dumps(command: list[str], directory: Path, expected: set[str]) -> tuple[dict[str, dict], int]:
+    """Run a launch until every expected process has dumped, then Ctrl-C; return the dumps and the exit code."""
+    directory.mkdir()
+    environment = {**os.environ, "DUMP": str(directory)}
+    screen = directory.with_suffix(".txt")
+    with screen.open("w") as file:
+        launch = subprocess.Popen(command, env=environment, start_new_session=True, stdout=file, stderr=file)
+    deadline = time.monotonic() + 60.0
+    while {path.name for path in directory.iterdir()} != expected:
+        assert launch.poll() is None, screen.read_text()
+        assert time.monotonic() < deadline, f"found {sorted(p.name for p in directory.iterdir())}"
+        time.sleep(0.05)
+    os.killpg(launch.pid, signal.SIGINT)
+    code = launch.wait(timeout=60)
+    return {path.name: normalised(yaml.safe_load(path.read_text())) for path in directory.iterdir()}, code
+
+
+def normalised(dump: dict) -> dict:
+    """Parameter files as data: the order and style of their YAML mean nothing."""
+    words = [_as_data(word) if isinstance(word, str) and "ros__parameters" in word else word for word in dump["words"]]
+    return {**dump, "words": words}
+
+
+def _as_data(text: str) -> dict:
+    return yaml.safe_load(text.replace("!!python/tuple", ""))
+
+
+@pytest.mark.parametrize(("name", "words", "expected"), CASES, ids=[f"{n}-{i}" for i, (n, _, _) in enumerate(CASES)])
+def test_same_processes_as_the_real_launch(bench, name: str, words: list[str], expected: set[str]) -> None:
+    for package, programs in PROGRAMS.items():
+        for program in programs:
+            bench.program(program, DUMP, package=package)
+    path = str(LAUNCH / f"{name}.launch.py")
+    ours = [sys.executable, "-m", "robosteer_bringup.cli", "launch", "--builtin", path, *words]
+    assert dumps(ours, bench.root / "ours", expected) == dumps(
+        [sys.executable, "-c", REAL, path, *words], bench.root / "real", expected
+    )

@@ -1,0 +1,162 @@
+"""RoboSteer's own launch files.
+
+Pins: a construct outside the launcher's subset in a file that nobody ran with just these arguments; an executable or a
+parameter that its node does not have; a simulated stack that talks to the laboratory's network; hardware that starts
+unasked; a stack that goes on after its guard has died.
+"""
+
+import ast
+import itertools
+import os
+from pathlib import Path
+
+import pytest
+import yaml
+
+from robosteer_bringup.launcher import command
+from robosteer_bringup.launcher.arguments import declared_arguments
+from robosteer_bringup.launcher.context import ProcessSpec
+from robosteer_bringup.launcher.errors import LaunchError
+from robosteer_bringup.launcher.importer import launch_api
+from robosteer_bringup.launcher.plan import Plan, make_plan
+from robosteer_bringup.launcher.resolve import console_scripts
+
+SOURCE = Path(__file__).parents[2]
+FILES = {path.name.split(".")[0]: path for path in sorted((SOURCE / "robosteer_bringup/launch").glob("*.launch.py"))}
+REQUIRED = {"checkpoint": "checkpoints/nano", "sim": "true", "rig": "rig.yaml", "source": "teleop"}
+
+
+def plan(name: str, scratch: Path, **arguments: str) -> Plan:
+    environment = {**os.environ, "AMENT_PREFIX_PATH": os.environ.get("AMENT_PREFIX_PATH") or str(_prefix())}
+    with launch_api():
+        return make_plan(command.include(FILES[name], arguments), environment, scratch)
+
+
+def _prefix() -> Path:
+    import sys
+
+    return Path(sys.prefix)
+
+
+def parameters(spec: ProcessSpec) -> dict:
+    path = spec.command[spec.command.index("--params-file") + 1]
+    return yaml.safe_load(Path(path).read_text())["/**"]["ros__parameters"]
+
+
+def executables(plan: Plan) -> list[str]:
+    return [spec.name.rsplit("-", 1)[0] for spec in plan.processes]
+
+
+def combinations(name: str) -> list[dict[str, str]]:
+    """All combinations of an own argument's choices, with the required arguments."""
+    with launch_api():
+        found = declared_arguments(
+            command.include(FILES[name], {}), {**os.environ, "AMENT_PREFIX_PATH": str(_prefix())}
+        )
+    choices = {a.name: a.choices for a in found if a.choices and a.name not in ("sim", "rate_limiter_proved")}
+    given = {a.name: REQUIRED[a.name] for a in found if a.name in REQUIRED and a.default_value is None}
+    if "sim" in {a.name for a in found}:
+        given["sim"] = "true"
+    return [given | dict(zip(choices, values, strict=True)) for values in itertools.product(*choices.values())]
+
+
+CASES = [(name, arguments) for name in FILES if name != "drivers" for arguments in combinations(name)]
+
+
+@pytest.mark.parametrize(("name", "arguments"), CASES, ids=[f"{n}-{i}" for i, (n, _) in enumerate(CASES)])
+def test_every_file_is_inside_the_subset_with_every_choice(name: str, arguments: dict, tmp_path: Path) -> None:
+    made = plan(name, tmp_path, **arguments)
+    assert made.shutdown_reason is None
+    assert "cell" in executables(made)
+    for spec in made.processes:
+        assert spec.environment["ROS_AUTOMATIC_DISCOVERY_RANGE"] in (
+            "LOCALHOST",
+            os.environ.get("ROS_AUTOMATIC_DISCOVERY_RANGE"),
+        )
+        assert spec.output == "screen"
+
+
+def test_the_three_stacks_have_these_processes(tmp_path: Path) -> None:
+    assert executables(plan("simulate", tmp_path)) == ["cell"]
+    assert executables(plan("record", tmp_path, sim="true")) == ["cell", "guard", "recorder"]
+    assert executables(plan("record", tmp_path, sim="true", operator="scripted"))[-1] == "scripted_operator"
+    deploy = plan("deploy", tmp_path, sim="true", checkpoint="runs/first", trials="true", trial_cells="[3, 5]")
+    assert executables(deploy) == ["cell", "guard", "policy", "trial_runner"]
+    assert parameters(deploy.processes[1])["source"] == "policy"
+    assert parameters(deploy.processes[2])["checkpoint"] == "runs/first"
+    assert parameters(deploy.processes[3])["grid_cells"] == [3, 5]
+
+
+def test_text_stays_text_and_numbers_stay_numbers(tmp_path: Path) -> None:
+    cell, _, recorder, operator = plan(
+        "record", tmp_path, sim="true", operator="scripted", task="7", out="2026", episodes="3", first_seed="5"
+    ).processes
+    assert (parameters(cell)["task"], parameters(cell)["seed"]) == ("7", 5)
+    assert (parameters(recorder)["instruction"], parameters(recorder)["directory"]) == ("7", "2026")
+    assert (parameters(operator)["episodes"], parameters(operator)["first_seed"]) == (3, 5)
+
+
+def test_simulated_time_reaches_every_node(tmp_path: Path) -> None:
+    cell, *others = plan("record", tmp_path, sim="true", operator="scripted", publish_clock="true").processes
+    assert parameters(cell)["publish_clock"] is True
+    assert all(parameters(spec)["use_sim_time"] is True for spec in others)
+
+
+def test_the_guard_arms_itself_in_simulation_only(tmp_path: Path) -> None:
+    simulated = plan("deploy", tmp_path, sim="true", checkpoint="x", auto_enable="true")
+    real = plan(
+        "deploy", tmp_path, sim="false", checkpoint="x", auto_enable="true", drivers="false", rate_limiter_proved="true"
+    )
+    assert [parameters(p.processes[i])["auto_arm"] for p, i in ((simulated, 1), (real, 0))] == [True, False]
+    assert executables(real) == ["guard", "policy"]
+    assert parameters(real.processes[0])["rig"].endswith("config/rigs/fr3_robotiq_zed.yaml")
+    assert "ROS_AUTOMATIC_DISCOVERY_RANGE" not in real.processes[0].environment.keys() - os.environ.keys()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        ({}, "rate_limiter_proved: found no value"),
+        ({"rate_limiter_proved": "false"}, "rate_limiter_proved: found 'false', expected one of true"),
+        ({"rate_limiter_proved": "true"}, "franka_bringup: found in none of .* need a ROS 2 installation"),
+        ({"rate_limiter_proved": "true", "operator": "scripted"}, "operator: found 'scripted', expected one of none"),
+    ],
+)
+def test_hardware_starts_only_when_asked_and_possible(arguments: dict, complaint: str, tmp_path: Path) -> None:
+    with pytest.raises(LaunchError, match=complaint):
+        plan("record", tmp_path, sim="false", **arguments)
+
+
+def test_every_parameter_is_one_that_the_node_declares(tmp_path: Path) -> None:
+    """A parameter that a node does not declare is ignored by ROS without a word."""
+    specs = plan("record", tmp_path, sim="true", operator="scripted").processes
+    specs += plan("deploy", tmp_path, sim="true", checkpoint="x", trials="true").processes
+    for spec in specs:
+        *_, package, executable = spec.command[: spec.command.index("--ros-args")]
+        module = console_scripts(package)[executable].module
+        nodes = SOURCE / package / package / "nodes"
+        assert module.startswith(f"{package}.nodes."), f"{module}: ROS belongs into {package}.nodes"
+        texts = _string_constants(nodes)
+        missing = [name for name in parameters(spec) if name not in texts | {"use_sim_time"}]
+        assert not missing, f"{package} {executable} does not declare {missing}"
+
+
+def _string_constants(folder: Path) -> set[str]:
+    trees = [ast.parse(path.read_text()) for path in folder.glob("*.py")]
+    constants = [node.value for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Constant)]
+    return {value for value in constants if isinstance(value, str)}
+
+
+def test_the_stack_ends_when_its_guard_ends(bench) -> None:
+    """End to end over the real record.launch.py, with shell scripts for the nodes."""
+    stay = "trap 'exit 0' INT; : > $ROS_LOG_DIR/$(basename $0); while :; do sleep 0.02; done"
+    bench.program("cell", stay, package="robosteer_sim")
+    bench.program("recorder", stay, package="robosteer_teleop")
+    wait = "while [ ! -e $ROS_LOG_DIR/cell -o ! -e $ROS_LOG_DIR/recorder ]; do sleep 0.02; done"
+    bench.program("guard", f"{wait}; echo guard gone >&2; exit 1", package="robosteer_policy")
+    code = command.main(["--builtin", str(FILES["record"]), "sim:=true"])
+    shown = bench.capsys.readouterr().out
+    assert code == 1
+    assert "[guard-2] guard gone" in shown
+    assert "[recorder-3]: process has finished cleanly" in shown
+    assert "[cell-1]: process has finished cleanly" in shown
