@@ -200,7 +200,7 @@ class RecordingSession:
         writer = BagWriter(directory, connections, custom_data=data)
         self._current = _Current(episode, directory, writer, now.monotonic_s)
         self._discarded = None
-        self._watch.begin_episode(now.monotonic_s)
+        self._watch.begin_episode(now.monotonic_s, now.wall_ns)
         self.state = State.RECORDING
         for topic, latched in self._latched.items():
             writer.write(topic, now.wall_ns, latched)
@@ -209,7 +209,7 @@ class RecordingSession:
     def _close(self, now: Now, reason: str = "") -> Answer:
         current = self._require_current()
         totals = current.writer.close()
-        current.problems = self._watch.end_episode(now.monotonic_s)
+        current.problems = self._watch.end_episode(now.monotonic_s, now.wall_ns)
         current.survey = verify_file(current.writer.path, totals)
         self.state = State.REVIEW
         found = [*([reason] if reason else []), *(str(problem) for problem in current.problems)]

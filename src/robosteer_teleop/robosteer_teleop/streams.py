@@ -73,7 +73,7 @@ class _Stream:
     count: int = 0
     max_gap_s: float = 0.0
     max_clock_error_s: float = 0.0
-    episode_seen_s: float = 0.0
+    episode_seen_ns: int = 0
     episode_time_ns: int = 0
 
 
@@ -94,6 +94,7 @@ class StreamWatch:
         self._min_rate_fraction = min_rate_fraction
         self._check_clocks = check_clocks
         self._episode_start_s: float | None = None
+        self._episode_start_ns = 0
 
     def receive(self, topic: str, receive_ns: int, data: bytes, now_s: float) -> None:
         """Count one message.
@@ -112,14 +113,16 @@ class StreamWatch:
         stream.last_seen_s = now_s
         stream.last_time_ns = stamp_ns or receive_ns
         if self._episode_start_s is not None:
-            self._count_in_episode(stream, now_s, now_s - self._episode_start_s)
+            self._count_in_episode(stream, receive_ns)
 
-    def _count_in_episode(self, stream: _Stream, now_s: float, elapsed_s: float) -> None:
-        gap_s = (stream.last_time_ns - stream.episode_time_ns) * 1e-9 if stream.count else elapsed_s
-        stream.max_gap_s = max(stream.max_gap_s, gap_s)
+    def _count_in_episode(self, stream: _Stream, receive_ns: int) -> None:
+        # The first is compared with the start, for which there is no stamp.
+        first_ns = receive_ns - self._episode_start_ns
+        gap_ns = stream.last_time_ns - stream.episode_time_ns if stream.count else first_ns
+        stream.max_gap_s = max(stream.max_gap_s, gap_ns * 1e-9)
         stream.count += 1
         stream.episode_time_ns = stream.last_time_ns
-        stream.episode_seen_s = now_s
+        stream.episode_seen_ns = receive_ns
         stream.max_clock_error_s = max(stream.max_clock_error_s, abs(stream.clock_error_s))
 
     def tick(self, now_s: float) -> None:
@@ -159,21 +162,21 @@ class StreamWatch:
             return Problem(name, "rate", self.rate_hz(name), self._min_rate_fraction * promised, "Hz")
         return None
 
-    def begin_episode(self, now_s: float) -> None:
+    def begin_episode(self, now_s: float, wall_ns: int) -> None:
         """Reset the episode's counters."""
-        self._episode_start_s = now_s
+        self._episode_start_s, self._episode_start_ns = now_s, wall_ns
         for stream in self._streams.values():
             stream.count, stream.max_gap_s, stream.max_clock_error_s = 0, 0.0, 0.0
 
-    def end_episode(self, now_s: float) -> list[Problem]:
+    def end_episode(self, now_s: float, wall_ns: int) -> list[Problem]:
         """Close the counters and return what an operator should know about the episode."""
         start_s = self._episode_start_s
         if start_s is None:
             return []
         self._episode_start_s = None
         for stream in self._streams.values():
-            silence_s = now_s - (stream.episode_seen_s if stream.count else start_s)
-            stream.max_gap_s = max(stream.max_gap_s, silence_s)
+            silence_ns = wall_ns - (stream.episode_seen_ns if stream.count else self._episode_start_ns)
+            stream.max_gap_s = max(stream.max_gap_s, silence_ns * 1e-9)
         return [problem for s in self._streams.values() for problem in _episode_problems(s, now_s - start_s)]
 
     def episode_problems(self, now_s: float) -> list[Problem]:

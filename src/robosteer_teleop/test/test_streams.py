@@ -58,27 +58,33 @@ def test_live_problems(watch, messages, arguments, now_s, kind):
 
 
 def test_episode_gap_is_found_and_command_silence_is_named(watch, messages):
-    watch.begin_episode(0.0)
+    watch.begin_episode(0.0, START_NS)
     feed(watch, messages, 4.0)
     feed(watch, messages, 4.0, start_s=4.6)
-    problems = {(p.topic, p.kind) for p in watch.end_episode(8.6)}
+    problems = {(p.topic, p.kind) for p in watch.end_episode(8.6, START_NS + 86 * 10**8)}
     assert problems == {("/camera", "gap"), ("/command", "missing")}
 
 
 def test_late_receiver_is_no_gap(watch, messages):
-    watch.begin_episode(0.0)
+    watch.begin_episode(0.0, START_NS)
     watch.receive("/command", START_NS, messages.float64(1.0), 0.0)
     feed(watch, messages, 3.0, arrival_jitter_s=0.5)
-    assert watch.end_episode(3.0) == []
+    assert watch.end_episode(3.0, START_NS + 30 * 10**8) == []
 
 
 def test_silence_at_the_end_counts(watch, messages):
-    watch.begin_episode(0.0)
+    watch.begin_episode(0.0, START_NS)
     feed(watch, messages, 3.0)
-    assert ("/camera", "gap") in {(p.topic, p.kind) for p in watch.end_episode(4.0)}
+    assert ("/camera", "gap") in {(p.topic, p.kind) for p in watch.end_episode(4.0, START_NS + 40 * 10**8)}
 
 
 def test_simulated_time_is_not_compared_with_the_wall(messages):
     watch = StreamWatch([CAMERA], check_clocks=False)
     feed(watch, messages, 3.0, stamp_offset_s=-1e6)
     assert watch.live_problems(3.0) == []
+
+
+def test_a_late_poll_after_the_start_is_no_gap(watch, messages):
+    watch.begin_episode(0.0, START_NS)
+    watch.receive("/camera", START_NS + 10**7, messages.image(START_NS, b"jpeg"), 1.0)
+    assert watch.episode_problems(1.0) == []
