@@ -59,9 +59,8 @@ def test_sigkill_of_the_policy_ends_in_rest_within_300_ms(world, probe, record_p
     probe.spin(0.3)
     rest_s, stalled_s = time_to_rest(probe.commands, killed, 0.0)
     record_property("time_to_rest_s", round(rest_s, 3))
-    print(
-        f"time to rest {rest_s:.3f} s, stalled {stalled_s:.3f} s, travel {np.abs(probe.position - before).max():.3f} rad"
-    )
+    travel = np.abs(probe.position - before).max()
+    print(f"time to rest {rest_s:.3f} s, stalled {stalled_s:.3f} s, travel {travel:.3f} rad")
     assert rest_s <= 0.3 + stalled_s
     assert "no valid command" in probe.guard()["reason"]
     # The latch holds against a policy that comes back, until a person re-arms.

@@ -6,6 +6,7 @@ It needs numpy and rclpy only, so that nothing a policy does (compiling, swappin
 from __future__ import annotations
 
 import array
+import dataclasses
 import json
 import time
 from collections.abc import Callable, Sequence
@@ -43,7 +44,7 @@ PARAMETERS = (
     Parameter("speed_limit", 0.0, "limit for every joint below the rig's own, rad/s; 0 takes the rig's"),
     Parameter("hold_s", DEFAULTS.hold_s, "a command is obeyed for this long after its stamp, s"),
     Parameter("silence_s", DEFAULTS.silence_s, "a moving policy that is silent for longer is a fault, s"),
-    Parameter("joint_state_s", DEFAULTS.joint_state_s, "joint states older than this are a fault, s"),
+    Parameter("joint_state_s", 0.0, "joint states older than this are a fault, s; 0 takes the rig's arm.max_age_s"),
     Parameter("ramp_s", DEFAULTS.ramp_s, "motion from rest reaches full speed no sooner than this, s"),
     Parameter("controller_s", DEFAULTS.controller_s, "without commands the controller stops the arm after this, s"),
 )
@@ -69,7 +70,11 @@ class GuardNode(StoppableNode):
             raise RobosteerError(f"rate_hz: found {values['rate_hz']}, expected 20 ... 250")
         self._rig = load_rig(values["rig"])
         limits = arm_limits(self._rig.arm, 1 / values["rate_hz"], values["speed_limit"] or None)
+        values["joint_state_s"] = values["joint_state_s"] or self._rig.arm.max_age_s
         settings = GuardSettings(**{name: values[name] for name in SETTINGS})
+        if self.get_parameter("use_sim_time").value:
+            # A simulator's clock ticks coarsely and pauses with the simulator.
+            settings = dataclasses.replace(settings, future_s=0.1, clock_jump_s=0.5)
         self._gate = Gate(self._rig.arm.joints, limits, settings, parse_source(values["source"]))
         self._auto_arm = values["auto_arm"]
         self._shown: tuple[str, ...] = ()

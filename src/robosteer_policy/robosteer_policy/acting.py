@@ -1,0 +1,201 @@
+"""When to act and when to stop: the policy node's state machine, without ROS."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from enum import StrEnum
+from typing import Protocol
+
+import numpy as np
+
+from robosteer_policy.agent import why_stale
+from robosteer_policy.chunks import Action, Chunk, Strategy
+from robosteer_rig.errors import RobosteerError
+from robosteer_rig.frame import Frame
+from robosteer_rig.rig import Rig
+
+STILL_RAD_PER_S = 0.05
+
+
+class State(StrEnum):
+    """What the node is doing."""
+
+    LOADING = "loading"
+    READY = "ready"
+    RUNNING = "running"
+    STOPPED = "stopped"
+
+
+class FrameSource(Protocol):
+    """Where frames come from: `robosteer_rig.align.Aligner`."""
+
+    def frame_at(self, t_ns: int) -> Frame | None:
+        """The frame for a time; None while a stream is missing."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """The end of one inference.
+
+    Attributes:
+        run: the run it was asked for in; results of an ended run are void.
+        chunk: the actions, or None after an error.
+        trouble: what went wrong, one line.
+    """
+
+    run: int
+    chunk: Chunk | None
+    trouble: str = ""
+
+
+class Inference(Protocol):
+    """A thread (or a server) that infers; none of these calls waits."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether the model is loaded and warm."""
+        ...
+
+    @property
+    def busy(self) -> bool:
+        """Whether an inference is under way."""
+        ...
+
+    @property
+    def latency_ns(self) -> int:
+        """Expected duration of an inference."""
+        ...
+
+    def ask(self, run: int, frame: Frame, instruction: str) -> None:
+        """Start an inference."""
+        ...
+
+    def take(self) -> Result | None:
+        """The result of the last one, once."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """What one control period brought.
+
+    Attributes:
+        action: to send now, or None: silence, and the guard brings the arm to rest.
+        chunk: newly accepted, to be shown.
+    """
+
+    action: Action | None = None
+    chunk: Chunk | None = None
+
+
+class Acting:
+    """Runs a strategy on fresh frames, and stops for a stated reason.
+
+    Attributes:
+        state: see `State`.
+        reason: why, for people.
+        instruction: given to the next inference.
+        chunks: accepted since the start.
+    """
+
+    def __init__(
+        self,
+        rig: Rig,
+        frames: FrameSource,
+        inference: Inference,
+        make_strategy: Callable[[], Strategy],
+        instruction: str,
+    ) -> None:
+        self._rig = rig
+        self._frames = frames
+        self._inference = inference
+        self._make_strategy = make_strategy
+        self._strategy = make_strategy()
+        self._run = 0
+        self._farewell = False
+        self.instruction = instruction
+        self.state = State.LOADING
+        self.reason = "loading the checkpoint"
+        self.chunks = 0
+
+    def enable(self, now_ns: int) -> str:
+        """Begin to act, from rest and with fresh inputs.
+
+        Returns:
+            Why not, or an empty string.
+        """
+        self._notice_readiness()
+        if self.state is State.RUNNING:
+            return ""
+        if self.state is State.LOADING:
+            return "enable: the checkpoint is still being loaded; try again when the state is ready"
+        frame, trouble = self._fresh_frame(now_ns)
+        if trouble or frame is None:
+            return f"enable: {trouble}"
+        fastest = float(np.abs(frame.joint_velocity).max())
+        if fastest > STILL_RAD_PER_S:
+            return f"enable: the arm moves at {fastest:.2f} rad/s, expected less than {STILL_RAD_PER_S}"
+        self._run += 1
+        self._strategy = self._make_strategy()
+        self.state, self.reason = State.RUNNING, "acting"
+        return ""
+
+    def disable(self) -> None:
+        """Stop acting as an ordinary end."""
+        self._end(State.READY, "disabled on request")
+
+    def stop(self, reason: str) -> None:
+        """Stop acting for a reason; it takes another `enable` to go on."""
+        self._end(State.STOPPED, reason)
+
+    def last_word(self) -> Action | None:
+        """The command of rest that ends a run, once after each: an announced end is no fault to the guard."""
+        if not self._farewell:
+            return None
+        self._farewell = False
+        return Action(np.zeros(len(self._rig.arm.joints)), None, 0, -1)
+
+    def step(self, now_ns: int) -> Step:
+        """One control period: look, take what was inferred, ask for more, act."""
+        self._notice_readiness()
+        result = self._inference.take()
+        if self.state is not State.RUNNING:
+            return Step(self.last_word())
+        frame, trouble = self._fresh_frame(now_ns)
+        if not trouble and result is not None and result.run == self._run:
+            trouble = result.trouble
+        if trouble or frame is None:
+            self.stop(trouble)
+            return Step(self.last_word())
+        chunk = self._accept(result, now_ns)
+        if not self._inference.busy and self._strategy.due(now_ns, self._inference.latency_ns):
+            self._inference.ask(self._run, frame, self.instruction)
+        return Step(self._strategy.action(now_ns), chunk)
+
+    def _notice_readiness(self) -> None:
+        if self.state is State.LOADING and self._inference.ready:
+            self.state, self.reason = State.READY, "ready"
+
+    def _fresh_frame(self, now_ns: int) -> tuple[Frame | None, str]:
+        try:
+            frame = self._frames.frame_at(now_ns)
+        except RobosteerError as error:
+            return None, str(error)
+        return frame, why_stale(frame, self._rig)
+
+    def _accept(self, result: Result | None, now_ns: int) -> Chunk | None:
+        if result is None or result.run != self._run or result.chunk is None:
+            return None
+        if not self._strategy.offer(result.chunk, now_ns):
+            return None
+        self.chunks += 1
+        return result.chunk
+
+    def _end(self, state: State, reason: str) -> None:
+        if self.state is State.RUNNING:
+            self._farewell = True
+            self._run += 1
+        if self.state is not State.LOADING:
+            self.state, self.reason = state, reason

@@ -1,0 +1,81 @@
+"""From an aligned frame to an action chunk: everything about acting that needs neither ROS nor a clock."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import numpy as np
+
+from robosteer_policy.chunks import Chunk
+from robosteer_rig.droid import observation
+from robosteer_rig.errors import RobosteerError
+from robosteer_rig.frame import Frame
+from robosteer_rig.rig import Rig
+
+
+class ChunkPolicy(Protocol):
+    """Anything that turns an observation into actions, as `robosteer_model.policy.Policy` does."""
+
+    def infer(self, raw_observation: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Answer with "actions" (H, 8): normalised joint velocities and the gripper."""
+        ...
+
+
+class Agent:
+    """A policy on a rig.
+
+    Args:
+        policy: the model.
+        rig: names the cameras, the unit of an action and its rate.
+    """
+
+    def __init__(self, policy: ChunkPolicy, rig: Rig) -> None:
+        self._policy = policy
+        self._rig = rig
+
+    def act(self, frame: Frame, instruction: str) -> Chunk:
+        """Infer one chunk.
+
+        Raises:
+            RobosteerError: when the policy's actions are not finite or have another shape.
+        """
+        answer = self._policy.infer(observation(frame, self._rig, instruction))
+        return to_chunk(np.asarray(answer["actions"], dtype=np.float64), frame.stamp_ns, self._rig)
+
+
+def to_chunk(actions: np.ndarray, stamp_ns: int, rig: Rig) -> Chunk:
+    """Actions (H, 8) in the rig's convention -> joint velocities in rad/s and gripper positions.
+
+    As DROID's controller does, a step in which any |u| exceeds 1 is scaled down as a whole vector; the gripper is
+    clipped to its range.
+
+    Raises:
+        RobosteerError: for another shape or values that are not finite.
+    """
+    width = len(rig.arm.joints) + 1
+    if actions.ndim != 2 or actions.shape[1] != width or not len(actions):
+        raise RobosteerError(f"policy: found actions of shape {actions.shape}, expected (H, {width})")
+    if not np.isfinite(actions).all():
+        raise RobosteerError("policy: found actions that are not finite, expected numbers; check the checkpoint")
+    u = actions[:, :-1]
+    u = u / np.maximum(np.abs(u).max(axis=1, keepdims=True), 1.0)
+    return Chunk(
+        stamp_ns=stamp_ns,
+        velocity=u * rig.action.unit_rad_per_s,
+        gripper=np.clip(actions[:, -1], 0.0, 1.0),
+        period_ns=round(1e9 / rig.action.rate_hz),
+    )
+
+
+def why_stale(frame: Frame | None, rig: Rig) -> str:
+    """One phrase about inputs that must not be acted on, or an empty string."""
+    if frame is None:
+        return "not every camera, joint and gripper stream has arrived yet"
+    limits = {name: camera.max_age_s for name, camera in rig.cameras.items()}
+    parts = []
+    for name in frame.stale:
+        age_ms = frame.ages_ns.get(name, 0) / 1e6
+        limit = f", limit {limits[name] * 1e3:.0f} ms" if name in limits else ""
+        parts.append(f"{name} is {age_ms:.0f} ms old{limit}")
+    return "; ".join(parts)

@@ -1,0 +1,319 @@
+"""Acting without ROS: contract, frames to chunks, starting and stopping, and the inference thread on a real tiny model.
+
+Regressions pinned: a checkpoint made for swapped cameras was accepted; an inference that finished after a stop started
+the next run; non-finite actions reached the command topic; a stale camera went on being acted on; an end that was not
+announced latched the guard.
+"""
+
+import dataclasses
+import time
+
+import numpy as np
+import pytest
+
+from robosteer_model.checkpoint import save_checkpoint
+from robosteer_policy.acting import Acting, Result, State
+from robosteer_policy.agent import Agent, to_chunk, why_stale
+from robosteer_policy.chunks import Asynchronous
+from robosteer_policy.contract import contract_differences, require_contract
+from robosteer_policy.slot import Closed, LatestSlot
+from robosteer_policy.timing import Timing
+from robosteer_policy.worker import CheckpointSource, Worker
+from robosteer_rig.errors import RobosteerError
+from robosteer_rig.frame import Frame
+from robosteer_rig.rig import Crop, load_rig
+
+from .panda import READY, RIG
+from .tiny import DRIFT, HORIZON, tiny_checkpoint
+
+MS = 1_000_000
+RIG_HERE = load_rig(RIG)
+
+
+def frame(stamp_ns=0, *, stale=(), velocity=0.0) -> Frame:
+    image = np.full((64, 64, 3), 90, np.uint8)
+    ages = {"left": 30 * MS, "wrist": 450 * MS if "wrist" in stale else 40 * MS, "joint_state": 5 * MS}
+    images = {"left": image, "wrist": image}
+    return Frame(stamp_ns, images, READY.copy(), np.full(7, velocity), 0.0, ages_ns=ages, stale=tuple(stale))
+
+
+# Contract ------------------------------------------------------------------------------------------------------------
+
+
+def test_the_same_rig_fits_and_limits_may_differ():
+    slower = dataclasses.replace(RIG_HERE.arm, velocity_max=(0.5,) * 7, max_age_s=0.1)
+    other = dataclasses.replace(RIG_HERE, name="another_desk", arm=slower)
+    convention = {"convention": "normalised_joint_velocity", "unit_rad_per_s": 3.0, "rate_hz": 15.0}
+    assert contract_differences(RIG_HERE.to_yaml(), convention, other) == ([], True)
+    assert require_contract("runs/first", RIG_HERE.to_yaml(), {}, other)
+
+
+def test_a_stock_checkpoint_says_nothing():
+    assert contract_differences(None, {}, RIG_HERE) == ([], False)
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"policy_cameras": {"exterior_image_1_left": "wrist", "wrist_image_left": "left"}}, "policy_cameras"),
+        ({"policy_cameras": {"exterior_image_1_left": "right", "wrist_image_left": "wrist"}}, "policy_cameras"),
+        ({"action": dataclasses.replace(RIG_HERE.action, unit_rad_per_s=1.0)}, "action.unit_rad_per_s: found 3.0"),
+        ({"action": dataclasses.replace(RIG_HERE.action, rate_hz=6.0)}, "action.rate_hz: found 15.0, expected 6.0"),
+        ({"gripper": dataclasses.replace(RIG_HERE.gripper, open_position=0.8, closed_position=0.0)}, "gripper."),
+        ({"arm": dataclasses.replace(RIG_HERE.arm, joints=tuple(f"fr3_joint{i}" for i in range(1, 8)))}, "arm.joints"),
+    ],
+    ids=["swapped", "other camera", "unit", "rate", "polarity", "joints"],
+)
+def test_a_checkpoint_for_another_contract_is_refused_with_the_field(change, field):
+    rig = dataclasses.replace(RIG_HERE, **change)
+    with pytest.raises(RobosteerError, match="does not fit rig sim_panda") as error:
+        require_contract("runs/first", RIG_HERE.to_yaml(), {}, rig)
+    assert field in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_view_of_another_size_is_refused_but_an_unused_camera_may_differ():
+    cameras = {n: dataclasses.replace(c, crop=Crop(0, 0, 100)) for n, c in RIG_HERE.cameras.items()}
+    unused = dataclasses.replace(RIG_HERE, cameras={**RIG_HERE.cameras, "right": cameras["right"]})
+    assert require_contract("x", RIG_HERE.to_yaml(), {}, unused)
+    with pytest.raises(RobosteerError, match=r"cameras\.left\.crop"):
+        require_contract("x", RIG_HERE.to_yaml(), {}, dataclasses.replace(RIG_HERE, cameras=cameras))
+
+
+def test_an_action_convention_without_a_rig_is_compared_too():
+    with pytest.raises(RobosteerError, match=r"action\.unit_rad_per_s: found 1.0, expected 3.0"):
+        require_contract("x", None, {"unit_rad_per_s": 1.0}, RIG_HERE)
+
+
+# Frames to chunks ----------------------------------------------------------------------------------------------------
+
+
+def test_actions_become_rad_per_s_and_a_step_beyond_the_unit_is_scaled_as_a_whole():
+    actions = np.zeros((3, 8))
+    actions[0, :7] = 0.1
+    actions[1, :2] = [2.0, -1.0]
+    actions[:, 7] = [-0.03, 0.4, 1.2]
+    chunk = to_chunk(actions, 7, RIG_HERE)
+    np.testing.assert_allclose(chunk.velocity[0], 0.3)
+    np.testing.assert_allclose(chunk.velocity[1, :3], [3.0, -1.5, 0.0])
+    np.testing.assert_allclose(chunk.gripper, [0.0, 0.4, 1.0])
+    assert (chunk.stamp_ns, chunk.horizon, chunk.period_ns) == (7, 3, 66_666_667)
+
+
+@pytest.mark.parametrize("actions", [np.full((5, 8), np.nan), np.zeros((5, 7)), np.zeros(8), np.zeros((0, 8))])
+def test_unusable_actions_are_refused(actions):
+    with pytest.raises(RobosteerError, match="policy: found actions"):
+        to_chunk(actions, 0, RIG_HERE)
+
+
+def test_stale_inputs_are_named_with_age_and_limit():
+    assert why_stale(frame(), RIG_HERE) == ""
+    assert why_stale(frame(stale=("wrist",)), RIG_HERE) == "wrist is 450 ms old, limit 200 ms"
+    assert "not every" in why_stale(None, RIG_HERE)
+
+
+# Starting and stopping -----------------------------------------------------------------------------------------------
+
+
+class Bench:
+    """`Acting` with inputs and an inference that the test answers by hand."""
+
+    ready, busy, latency_ns = True, False, 50 * MS
+
+    def __init__(self):
+        self.now = 1000 * MS
+        self.next_frame = frame
+        self.asked, self.answers = [], []
+        self.acting = Acting(RIG_HERE, self, self, lambda: Asynchronous(8), "pick up red cube")
+
+    def frame_at(self, t_ns):
+        return self.next_frame(t_ns)
+
+    def ask(self, run, seen, instruction):
+        self.asked.append((run, seen.stamp_ns, instruction))
+        self.busy = True
+
+    def answer(self, *, trouble="", run=None):
+        """The inference under way ends."""
+        asked, stamp, _ = self.asked[-1]
+        chunk = None if trouble else to_chunk(np.full((HORIZON, 8), 0.1), stamp, RIG_HERE)
+        self.answers.append(Result(asked if run is None else run, chunk, trouble))
+        self.busy = False
+
+    def take(self):
+        return self.answers.pop() if self.answers else None
+
+    def step(self):
+        self.now += 66_666_667
+        return self.acting.step(self.now)
+
+    def run(self):
+        """Enabled and acting on a first chunk."""
+        self.step()
+        assert self.acting.enable(self.now) == ""
+        self.step()
+        self.answer()
+        assert self.step().action is not None
+
+
+def test_a_run_acts_on_chunks_and_overlaps_inference():
+    bench = Bench()
+    bench.run()
+    assert bench.acting.chunks == 1
+    indices = []
+    for _ in range(5):
+        indices.append(bench.step().action.index)
+    assert indices == [2, 3, 4, 5, 6]
+    assert not bench.busy
+    assert bench.step().action.index == 7
+    assert bench.busy, "one latency before the eight actions are used up"
+    assert [bench.step().action.index for _ in range(2)] == [8, 9]
+    assert bench.step().action is None, "the chunk has run out: silence"
+    bench.answer()
+    assert bench.step().action.index == 4
+
+
+def test_nothing_is_enabled_before_the_model_and_fresh_inputs_are_there():
+    bench = Bench()
+    bench.ready = False
+    assert "still being loaded" in bench.acting.enable(bench.now)
+    bench.ready = True
+    bench.next_frame = lambda t: None
+    assert "not every" in bench.acting.enable(bench.now)
+    bench.next_frame = lambda t: frame(t, stale=("wrist",))
+    assert "wrist is 450 ms old" in bench.acting.enable(bench.now)
+    bench.next_frame = lambda t: frame(t, velocity=0.2)
+    assert "moves at 0.20 rad/s" in bench.acting.enable(bench.now)
+    bench.next_frame = frame
+    assert bench.acting.enable(bench.now) == ""
+
+
+def test_a_stale_input_stops_the_run_with_one_command_of_rest():
+    bench = Bench()
+    bench.run()
+    bench.next_frame = lambda t: frame(t, stale=("wrist",))
+    farewell = bench.step().action
+    assert not farewell.velocity.any()
+    assert farewell.gripper is None
+    assert bench.step().action is None
+    assert bench.acting.state is State.STOPPED
+    assert "wrist is 450 ms old" in bench.acting.reason
+    bench.next_frame = frame
+    assert bench.step().action is None, "it takes another enable"
+    assert bench.acting.enable(bench.now) == ""
+
+
+def test_a_damaged_image_stops_the_run_with_its_own_words():
+    def damaged(t):
+        raise RobosteerError("/wrist: image: found damaged JPEG data")
+
+    bench = Bench()
+    bench.run()
+    bench.next_frame = damaged
+    bench.step()
+    assert bench.acting.reason == "/wrist: image: found damaged JPEG data"
+
+
+def test_a_failed_inference_stops_the_run():
+    bench = Bench()
+    bench.step()
+    bench.acting.enable(bench.now)
+    bench.step()
+    bench.answer(trouble="policy: found actions that are not finite")
+    bench.step()
+    assert bench.acting.state is State.STOPPED
+    assert "not finite" in bench.acting.reason
+
+
+def test_an_inference_of_an_ended_run_is_void():
+    bench = Bench()
+    bench.step()
+    bench.acting.enable(bench.now)
+    bench.step()
+    bench.acting.stop("stopped on request")
+    assert bench.acting.enable(bench.now) == ""
+    bench.answer()
+    assert bench.step().action is None
+    assert bench.acting.chunks == 0
+
+
+def test_disabling_is_an_ordinary_end_and_before_loading_stop_is_harmless():
+    bench = Bench()
+    bench.ready = False
+    bench.acting.stop("early")
+    assert bench.acting.state is State.LOADING
+    bench.ready = True
+    bench.run()
+    bench.acting.disable()
+    assert bench.acting.state is State.READY
+    assert not bench.acting.last_word().velocity.any()
+    assert bench.acting.last_word() is None
+
+
+# The inference thread ------------------------------------------------------------------------------------------------
+
+
+def wait_for(condition):
+    end = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_the_worker_loads_a_real_checkpoint_and_infers_chunks(tmp_path):
+    path = save_checkpoint(tmp_path / "tiny", tiny_checkpoint())
+    source = CheckpointSource(str(path), instruction="pick up red cube", num_steps=2)
+    worker = Worker(source, RIG_HERE)
+    assert not worker.ready
+    worker.start()
+    wait_for(lambda: worker.ready or worker.failure)
+    assert worker.failure == ""
+    worker.ask(3, frame(stamp_ns=77), "pick up red cube")
+    assert worker.busy
+    wait_for(lambda: not worker.busy)
+    result = worker.take()
+    assert (result.run, result.trouble, result.chunk.stamp_ns) == (3, "", 77)
+    assert result.chunk.velocity.shape == (HORIZON, 7)
+    np.testing.assert_allclose(result.chunk.velocity[:, 0], 3.0 * DRIFT, atol=0.3)
+    again = Agent(source.load(RIG_HERE), RIG_HERE).act(frame(stamp_ns=77), "pick up red cube")
+    np.testing.assert_array_equal(again.velocity, result.chunk.velocity, "same seed, same frame, same chunk")
+    assert worker.latency_ns > 0
+    worker.close()
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [("unit_rad_per_s: 3.0", "does not fit rig sim_panda: action.unit_rad_per_s"), (None, "checkpoint")],
+    ids=["rig", "missing"],
+)
+def test_an_unfit_checkpoint_is_a_failure_in_one_line(tmp_path, change, line):
+    path = tmp_path / "tiny"
+    if change:
+        save_checkpoint(path, tiny_checkpoint(RIG.read_text().replace(change, "unit_rad_per_s: 1.0")))
+    worker = Worker(CheckpointSource(str(path)), RIG_HERE)
+    worker.start()
+    wait_for(lambda: worker.failure)
+    assert line in worker.failure
+    assert "\n" not in worker.failure
+    assert not worker.ready
+
+
+# Small parts ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_slot_keeps_the_newest_and_wakes_a_waiter_when_closed():
+    slot = LatestSlot()
+    slot.put(1)
+    slot.put(2)
+    assert (slot.wait(), slot.take()) == (2, None)
+    slot.close()
+    with pytest.raises(Closed):
+        slot.wait()
+
+
+def test_timing_reports_percentiles():
+    timing = Timing()
+    assert (timing.milliseconds(), timing.median_s()) == ({}, 0.0)
+    for ms in range(1, 101):
+        timing.add(ms / 1000)
+    assert timing.milliseconds() == {"p50": 50.5, "p95": 95.0, "p99": 99.0, "max": 100.0}
