@@ -78,7 +78,7 @@ def export(
     Raises:
         RobosteerError: a frozen value changed, or the reloaded policy acts differently.
     """
-    merged = merge(base.params, adapter, spec)
+    merged = merge(dict(base.params), adapter, spec)
     versions = {name: version(name) for name in ("robosteer_training", "robosteer_model", "jax", "optax", "numpy")}
     checkpoint = dataclasses.replace(
         base, params=merged, config=spec.config, rig=rig, provenance={**provenance, "versions": versions}

@@ -10,6 +10,7 @@ import numpy as np
 
 from robosteer_model.images import resize_with_pad_pil
 from robosteer_model.observation import Observation
+from robosteer_model.pruning import bucket
 from robosteer_model.transforms import Transforms
 from robosteer_rig.errors import RobosteerError
 
@@ -108,27 +109,19 @@ def prepare_frames(dataset: Dataset, checkpoint: Checkpoint) -> Frames:
 def _vectors(dataset: Dataset, transforms: Transforms) -> dict[str, np.ndarray]:
     """Tokens, masks, states and actions of all frames, by the transforms that serve the live policy.
 
-    The transforms want images as well; black ones without memory behind them stand in, and are dropped.
+    Prompts are as long as the longest one needs, rounded up.
     """
-    fields = [f for f in transforms.layout.slot_fields(transforms.config).values() if f is not None]
-    blocks = []
-    for start in range(0, len(dataset.state), _BLOCK):
-        rows = slice(start, start + _BLOCK)
-        prompts = [dataset.prompts[i] for i in dataset.episode_index[rows]]
-        black = np.broadcast_to(np.uint8(0), (len(prompts), *transforms.config.siglip.image_resolution, 3))
-        observation, actions = transforms.batch(
-            dict.fromkeys(fields, black), dataset.state[rows], prompts, dataset.actions[rows, None]
-        )
-        assert actions is not None  # noqa: S101 (actions were given)
-        blocks.append(
-            {
-                "tokenized_prompt": np.asarray(observation.tokenized_prompt),
-                "tokenized_prompt_mask": np.asarray(observation.tokenized_prompt_mask),
-                "state": np.asarray(observation.state),
-                "actions": actions[:, 0],
-            }
-        )
-    return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
+    prompts = dataset.prompts
+    rows = [
+        transforms.vectors(prompts[episode], dataset.state[i], dataset.actions[i, None])
+        for i, episode in enumerate(dataset.episode_index)
+    ]
+    stacked = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+    used = np.flatnonzero(stacked["tokenized_prompt_mask"].any(axis=0))
+    length = bucket(int(used[-1]) + 1, transforms.config.max_token_len)
+    for name in ("tokenized_prompt", "tokenized_prompt_mask"):
+        stacked[name] = stacked[name][:, :length]
+    return stacked | {"actions": stacked["actions"][:, 0].astype(np.float32)}
 
 
 def _slot_images(dataset: Dataset, transforms: Transforms, size: tuple[int, int]) -> dict[str, np.ndarray]:

@@ -6,6 +6,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+
 from robosteer_model.checkpoint import Checkpoint
 from robosteer_model.config import GemmaConfig, ModelConfig, SiglipConfig
 from robosteer_model.norm_stats import NormStats
@@ -21,7 +22,9 @@ def tiny_config(**changes) -> ModelConfig:
         "model_type": "pi05",
         "paligemma": GemmaConfig(width=32, depth=3, mlp_dim=48, num_heads=4, head_dim=8),
         "action_expert": GemmaConfig(width=24, depth=3, mlp_dim=40, num_heads=4, head_dim=8),
-        "siglip": SiglipConfig(width=16, depth=1, mlp_dim=24, num_heads=2, patch_size=(14, 14), image_resolution=(28, 28)),
+        "siglip": SiglipConfig(
+            width=16, depth=1, mlp_dim=24, num_heads=2, patch_size=(14, 14), image_resolution=(28, 28)
+        ),
         "vocab_size": 512,
         "action_dim": 10,
         "action_horizon": 4,

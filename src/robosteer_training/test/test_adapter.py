@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+
 from robosteer_model import config as configs
 from robosteer_model import pi0
 from robosteer_model.params import flatten, unflatten

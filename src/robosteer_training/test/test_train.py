@@ -11,6 +11,7 @@ import signal
 import jax
 import numpy as np
 import pytest
+
 from robosteer_model import pi0
 from robosteer_model.checkpoint import load_checkpoint
 from robosteer_model.params import flatten
@@ -80,7 +81,7 @@ def test_a_resumed_run_is_the_same_run(params, spec, encoded, trained, tmp_path)
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_frames(params, spec, encoded, tmp_path):
     broken = dataclasses.replace(encoded, actions=encoded.actions.copy())
-    kept, held_out = split_episodes(encoded.episode_index, SETTINGS.holdout, SETTINGS.seed)
+    kept, _ = split_episodes(encoded.episode_index, SETTINGS.holdout, SETTINGS.seed)
     bad = batch_rows(encoded.rows_of(kept), SETTINGS.batch_size, SETTINGS.seed, 2)[0]
     broken.actions[bad] = np.nan
     with pytest.raises(RobosteerError, match="expected a finite number"):

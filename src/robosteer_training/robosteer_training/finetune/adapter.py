@@ -181,5 +181,3 @@ def changed_outside(base: Tree, merged: Tree, spec: AdapterSpec) -> list[str]:
 def _stock_targets(spec: AdapterSpec) -> list[str]:
     lora = [p.removeprefix("lora/") for p in spec.leaves if p.startswith("lora/") and p.endswith("lora_a")]
     return [p.removesuffix("lora_a") + "w" if p.endswith("/lora_a") else p.removesuffix("_lora_a") for p in lora]
-
-

@@ -10,10 +10,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from robosteer_model import gemma, pi0, siglip
+from robosteer_model import pi0, siglip
+from robosteer_model.augmentation import augment as openpi_augmentation
 from robosteer_model.config import ModelConfig
-from robosteer_model.layers import attention_mask, embed_tokens, linear, positions_of
+from robosteer_model.layers import embed_tokens
 from robosteer_model.observation import Observation, image_to_float
+from robosteer_model.sequences import Prefix, prefix_layout
 from robosteer_training.frames import Frames, observation_of
 
 _VISION_BLOCK = 32
@@ -49,29 +51,18 @@ def _loss_from_tokens(
     params: Any, config: ModelConfig, batch: Mapping[str, Any], noise: jax.Array, time: jax.Array
 ) -> jax.Array:
     """`pi0.flow_loss` with the images already encoded."""
-    llm = params["PaliGemma"]["llm"]
     cameras = [name for name in config.cameras if name in batch["image"]]
-    parts = [batch["image"][name] for name in cameras]
-    images = jnp.concatenate(parts, axis=1)
-    prompt = embed_tokens(llm["embedder"]["input_embedding"], batch["tokenized_prompt"], jnp.dtype(config.dtype))
-    tokens = jnp.concatenate([images.astype(prompt.dtype), prompt], axis=1)
-    valid = jnp.concatenate([jnp.ones(images.shape[:2], bool), batch["tokenized_prompt_mask"]], axis=1)
-    prefix = pi0.Prefix(tokens, valid, pi0.prefix_layout(cameras, parts[0].shape[1], valid))
+    images = [batch["image"][name] for name in cameras]
+    table = params["PaliGemma"]["llm"]["embedder"]["input_embedding"]
+    prompt = embed_tokens(table, batch["tokenized_prompt"], jnp.dtype(config.dtype))
+    tokens = jnp.concatenate([*(image.astype(prompt.dtype) for image in images), prompt], axis=1)
+    seen = jnp.ones((len(tokens), tokens.shape[1] - prompt.shape[1]), bool)
+    valid = jnp.concatenate([seen, batch["tokenized_prompt_mask"]], axis=1)
+    prefix = Prefix(tokens, valid, prefix_layout(cameras, images[0].shape[1], valid))
+    observation = Observation({}, {}, batch["state"], batch["tokenized_prompt"], batch["tokenized_prompt_mask"])
     t = time[:, None, None]
     x_t = t * noise + (1 - t) * batch["actions"]
-    suffix = pi0.embed_suffix(params, config, batch["state"], x_t, time)
-    valid, autoregressive = pi0.joint_masks(prefix, suffix)
-    result = gemma.forward(
-        llm,
-        config,
-        (tokens, suffix.tokens),
-        positions_of(valid),
-        attention_mask(valid, autoregressive),
-        condition=suffix.condition,
-    )
-    output = result.outputs[1]
-    assert output is not None  # noqa: S101 (the suffix was given)
-    v_t = linear(params["action_out_proj"], output[:, -config.action_horizon :])
+    v_t = pi0.joint_pass(params, config, observation, x_t, time, prefix=prefix).velocity
     return jnp.mean(jnp.square(v_t - (noise - batch["actions"])), axis=-1)
 
 
@@ -110,6 +101,14 @@ def light_augmentation(key: jax.Array, observation: Observation) -> Observation:
         shifted = image if "wrist" in slot else _shift(shift_key, image)
         images[slot] = _relight(light_key, shifted)
     return dataclasses.replace(observation, images=images)
+
+
+# By `TrainSettings.augment`.
+AUGMENTATIONS: dict[str, Callable[[jax.Array, Observation], Observation] | None] = {
+    "none": None,
+    "light": light_augmentation,
+    "openpi": openpi_augmentation,
+}
 
 
 def _shift(key: jax.Array, images: jax.Array) -> jax.Array:

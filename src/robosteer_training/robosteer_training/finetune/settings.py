@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, Literal
 
 import optax
 
+from robosteer_model.optimizer import AdamW, CosineSchedule
 from robosteer_rig.errors import RobosteerError
+
+Augmentation = Literal["none", "light", "openpi"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,7 +25,8 @@ class TrainSettings:
         end_lr_ratio: final learning rate over the peak, reached by a cosine at the last step.
         clip_norm: global gradient norm over trainable leaves.
         seed: of initial factors, batches, noise, times and augmentation.
-        augment: shift and relight images; otherwise frozen vision tokens are computed once per frame.
+        augment: "none" computes frozen vision tokens once per frame; "light" shifts and relights a little; "openpi" is
+            openpi's crop, rotation and colour jitter.
         holdout: share of episodes kept out of training for the held-out loss (at least one of three or more).
         eval_frames: held-out frames used, spread evenly.
         eval_draws: fixed noise and time draws per held-out frame.
@@ -37,7 +41,7 @@ class TrainSettings:
     end_lr_ratio: float = 0.1
     clip_norm: float = 1.0
     seed: int = 0
-    augment: bool = False
+    augment: Augmentation = "none"
     holdout: float = 0.1
     eval_frames: int = 128
     eval_draws: int = 4
@@ -54,17 +58,10 @@ class TrainSettings:
             raise RobosteerError(f"holdout: found {self.holdout}, expected a share of episodes in [0, 1)")
 
     def optimizer(self) -> optax.GradientTransformation:
-        """openpi's AdamW behind global-norm clipping, with its warm-up and cosine."""
+        """AdamW as openpi's, behind global-norm clipping, with its warm-up and cosine."""
         warmup = min(self.warmup_steps, self.steps // 10)
-        schedule = optax.warmup_cosine_decay_schedule(
-            init_value=self.peak_lr / (warmup + 1),
-            peak_value=self.peak_lr,
-            warmup_steps=warmup,
-            decay_steps=max(self.steps, warmup + 1),
-            end_value=self.peak_lr * self.end_lr_ratio,
-        )
-        adamw = optax.adamw(schedule, b1=0.9, b2=0.95, eps=1e-8, weight_decay=1e-10)
-        return optax.chain(optax.clip_by_global_norm(self.clip_norm), adamw)
+        schedule = CosineSchedule(warmup, self.peak_lr, max(self.steps, warmup + 1), self.peak_lr * self.end_lr_ratio)
+        return AdamW(clip_gradient_norm=self.clip_norm).create(schedule.create())
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON."""

@@ -100,8 +100,9 @@ class AdapterSpec:
     def leaves(self) -> dict[str, jax.ShapeDtypeStruct]:
         """Every trainable leaf, float32, by its path in the adapter.
 
-        `head_q/a` (S, D, r), `head_q/b` (S, r, H); `head_o/a` (S, H, r), `head_o/b` (S, r, D);
-        `ffn/gating_a` (Ls, 2, D, r), `ffn/gating_b` (Ls, 2, r, F), `ffn/linear_a` (Ls, F, r), `ffn/linear_b` (Ls, r, D);
+        `head_q/a` (S, D, r), `head_q/b` (S, r, H), `head_o/a` (S, H, r), `head_o/b` (S, r, D),
+        `ffn/gating_a` (Ls, 2, D, r), `ffn/gating_b` (Ls, 2, r, F), `ffn/linear_a` (Ls, F, r), `ffn/linear_b`
+        (Ls, r, D),
         `lora/<path>` and `dense/<path>` with the shape of that path.
         """
         gemma, r = self.config.paligemma, self.recipe
@@ -133,7 +134,7 @@ class AdapterSpec:
 
 
 def spread_heads(config: ModelConfig, m: int) -> tuple[tuple[int, int], ...]:
-    """m heads spread over the layers, for counting before heads are known."""
+    """Heads (m of them) spread over the layers, for counting before heads are known."""
     gemma = config.paligemma
     if not 0 < m <= gemma.depth * gemma.num_heads:
         raise RobosteerError(f"m: found {m}, expected 1 ... {gemma.depth * gemma.num_heads}")

@@ -63,7 +63,7 @@ def save_state(path: Path, state: TrainState, history: History, identity: str) -
     meta = {"schema": SCHEMA, "identity": identity, "history": dataclasses.asdict(history)}
     arrays = {f"leaf_{i}": np.asarray(leaf) for i, leaf in enumerate(leaves)}
     buffer = io.BytesIO()
-    np.savez(buffer, meta=np.frombuffer(json.dumps(meta).encode(), np.uint8), **arrays)
+    np.savez(buffer, allow_pickle=False, meta=np.frombuffer(json.dumps(meta).encode(), np.uint8), **arrays)
     write_bytes(path, buffer.getvalue())
 
 

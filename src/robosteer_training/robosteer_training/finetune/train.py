@@ -20,7 +20,7 @@ from robosteer_rig.errors import RobosteerError
 from robosteer_training.files import json_digest
 from robosteer_training.finetune.adapter import Adapter, attach, attached_config, init_adapter
 from robosteer_training.finetune.batches import Prefetch, batch_rows
-from robosteer_training.finetune.loss import batch_loss, light_augmentation
+from robosteer_training.finetune.loss import AUGMENTATIONS, batch_loss
 from robosteer_training.finetune.settings import TrainSettings
 from robosteer_training.finetune.spec import AdapterSpec
 from robosteer_training.finetune.state import History, TrainState, load_state, save_state
@@ -75,6 +75,8 @@ def train(
         KeyboardInterrupt: Ctrl-C, after the state was saved.
         RobosteerError: the loss stopped being finite (the state before it is saved), or the state is another run's.
     """
+    if frames.image_tokens is not None and settings.augment != "none":
+        raise ValueError("cached vision tokens cannot be augmented")
     identity = json_digest({"spec": spec.to_json(), "settings": settings.to_json(), "source": source})
     kept, held_out = split_episodes(frames.episode_index, settings.holdout, settings.seed)
     rows = frames.rows_of(kept)
@@ -88,7 +90,7 @@ def train(
     if not history.heldout and len(held_out):
         history.heldout.append((0, evaluate(state.adapter)))
 
-    step_fn = make_step(spec, settings, augment=settings.augment and frames.image_tokens is None)
+    step_fn = make_step(spec, settings)
     key = jax.random.key(settings.seed + 1)
     first = int(state.step)
 
@@ -139,20 +141,19 @@ def _stop_at_bad_batch(
 
 
 @lru_cache(maxsize=4)
-def make_step(
-    spec: AdapterSpec, settings: TrainSettings, *, augment: bool
-) -> Callable[..., tuple[TrainState, dict[str, jax.Array]]]:
+def make_step(spec: AdapterSpec, settings: TrainSettings) -> Callable[..., tuple[TrainState, dict[str, jax.Array]]]:
     """One compiled optimiser step `(state, params, batch, key) -> (state, {"loss", "grad_norm"})`.
 
     The state's buffers are donated. A step whose loss or gradient is not finite changes nothing but `step`'s verdict:
     it returns the state that it was given.
     """
     config, optimizer = attached_config(spec), settings.optimizer()
+    augmentation = AUGMENTATIONS[settings.augment]
 
     def loss_of(adapter: Adapter, params: Any, batch: dict[str, Any], key: jax.Array) -> jax.Array:
         draw_key, augment_key = jax.random.split(key)
         noise, flow_time = pi0.draw_noise_and_time(draw_key, batch["actions"].shape)
-        change = partial(light_augmentation, augment_key) if augment else None
+        change = None if augmentation is None else partial(augmentation, augment_key)
         return jnp.mean(batch_loss(attach(params, adapter, spec), config, batch, noise, flow_time, change))
 
     @partial(jax.jit, donate_argnums=(0,))
@@ -163,7 +164,8 @@ def make_step(
         loss, grads = jax.value_and_grad(loss_of)(state.adapter, params, batch, key)
         norm = optax.tree.norm(grads)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.adapter)
-        new = TrainState(state.step + 1, optax.apply_updates(state.adapter, updates), opt_state)
+        adapter = jax.tree.map(jnp.add, state.adapter, updates)
+        new = TrainState(state.step + 1, adapter, opt_state)
         good = jnp.isfinite(loss) & jnp.isfinite(norm)
         return jax.tree.map(partial(jnp.where, good), new, state), {"loss": loss, "grad_norm": norm}
 
@@ -195,9 +197,7 @@ def _evaluation(
 
 
 @partial(jax.jit, static_argnums=0)
-def _row_losses(
-    spec: AdapterSpec, adapter: Adapter, params: Any, batch: dict[str, Any], key: jax.Array
-) -> jax.Array:
+def _row_losses(spec: AdapterSpec, adapter: Adapter, params: Any, batch: dict[str, Any], key: jax.Array) -> jax.Array:
     """(B,) loss of each row at noises and times drawn from `key`."""
     noise, flow_time = pi0.draw_noise_and_time(key, batch["actions"].shape)
     return batch_loss(attach(params, adapter, spec), attached_config(spec), batch, noise, flow_time).mean(-1)

@@ -1,13 +1,13 @@
 """Activation cache: one forward pass per frame, kept as a memory-mapped array.
 
-A cache directory holds `<position>.npy`, float32 (L, F, N, H), and `cache.json`, which says for which checkpoint,
-dataset and settings, and how many frames are done. Blocks are flushed before they are counted, so that an interrupted
-run continues at the last whole block.
+A cache directory holds `<position>.npy`, float32 (L, F, N, H), the actions and episodes of the frames (`frames.npz`),
+and `cache.json`, which says for which checkpoint, dataset and settings, and how many frames are done. Blocks are
+flushed before they are counted, so that an interrupted run continues at the last whole block.
 
-Convention: the pass is sampling step 0, that is x = noise at flow time 1. One noise chunk, drawn from the recorded seed,
-serves all frames: in pi0.5 the first suffix token is a noisy action, and with noise of their own the frames' distances
-would measure the noise. (pi0's first suffix token is the state; it does not depend on the noise.) With several draws the
-vectors are averaged.
+Convention: the pass is sampling step 0, that is x = noise at flow time 1. One noise chunk, drawn from the recorded
+seed, serves all frames: in pi0.5 the first suffix token is a noisy action, and with noise of their own the frames'
+distances would measure the noise. (pi0's first suffix token is the state; it does not depend on the noise.) With
+several draws the vectors are averaged.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from robosteer_training.frames import Frames, observation_of
 
 SCHEMA = "robosteer.activations/1"
 META_FILE = "cache.json"
+FRAMES_FILE = "frames.npz"
 POSITIONS = ("suffix.first", "prefix.last")
 
 
@@ -74,11 +75,22 @@ class ActivationCache:
 
     Attributes:
         arrays: position -> float32 (L, F, N, H), read-only.
+        actions: (F, A) float32, normalised with the checkpoint's statistics.
+        episode_index: (F,).
+        usable: (F,) bool, see `Frames`.
         meta: the content of `cache.json`.
     """
 
     arrays: dict[str, np.ndarray]
+    actions: np.ndarray
+    episode_index: np.ndarray
+    usable: np.ndarray
     meta: dict[str, Any]
+
+    @property
+    def config(self) -> ModelConfig:
+        """The model whose activations these are."""
+        return ModelConfig.from_json(self.meta["model"])
 
     @property
     def rows(self) -> int:
@@ -126,6 +138,7 @@ def fill_cache(
         "frames": total,
         "action_dim": frames.action_dim,
         "shape": [total, gemma.depth, gemma.num_heads, gemma.head_dim],
+        "model": config.to_json(),
         "done": 0,
     }
     found = _read_meta(directory)
@@ -133,7 +146,11 @@ def fill_cache(
         remove(directory)
         directory.mkdir(parents=True)
         shape = (gemma.depth, total, gemma.num_heads, gemma.head_dim)
-        arrays = {p: np.lib.format.open_memmap(_path(directory, p), "w+", np.float32, shape) for p in settings.positions}
+        arrays = {
+            p: np.lib.format.open_memmap(_path(directory, p), "w+", np.float32, shape) for p in settings.positions
+        }
+        known = {"actions": frames.robot_actions, "episode_index": frames.episode_index, "usable": frames.usable}
+        np.savez(directory / FRAMES_FILE, allow_pickle=False, **known)
         write_json(directory / META_FILE, meta)
     else:
         meta["done"] = found["done"]
@@ -176,8 +193,9 @@ def load_cache(directory: Path, *, checkpoint_digest: str | None = None) -> Acti
             f"cache: made with checkpoint {meta['checkpoint_digest'][:12]}, expected {str(checkpoint_digest)[:12]}; "
             "run `robosteer heads cache` with this checkpoint"
         )
-    positions = meta["settings"]["positions"]
-    return ActivationCache({p: np.load(_path(directory, p), mmap_mode="r") for p in positions}, meta)
+    arrays = {p: np.load(_path(directory, p), mmap_mode="r") for p in meta["settings"]["positions"]}
+    with np.load(directory / FRAMES_FILE, allow_pickle=False) as known:
+        return ActivationCache(arrays, known["actions"], known["episode_index"], known["usable"], meta)
 
 
 def _path(directory: Path, position: str) -> Path:

@@ -142,7 +142,7 @@ def _check_inputs(
         raise RobosteerError(f"actions: found a non-finite value in frame {row}, expected numbers; check the recording")
     if np.ptp(actions, axis=0).max() < 1e-9:
         raise RobosteerError(
-            "actions: found the same action in every frame, expected motion; every head predicts a constant equally well"
+            "actions: found the same action in every frame, expected motion; every head predicts a constant"
         )
     _, counts = np.unique(episode_index, return_counts=True)
     if len(counts) < 2:

@@ -93,11 +93,11 @@ class HeadSelection:
             heads = [(int(layer), int(head)) for layer, head in data["heads"]]
             if scores.ndim != 2:
                 raise ValueError(f"scores of shape {scores.shape}")
-            return cls(
-                data["method"], scores, heads, data["k"], data["settings"], data["k_search"], data["provenance"]
-            )
+            return cls(data["method"], scores, heads, data["k"], data["settings"], data["k_search"], data["provenance"])
         except (KeyError, TypeError, ValueError) as error:
-            raise RobosteerError(f"{source}: malformed ({error}); make it again with `robosteer heads select`") from error
+            raise RobosteerError(
+                f"{source}: malformed ({error}); make it again with `robosteer heads select`"
+            ) from error
 
     def save(self, path: Path) -> None:
         """Write the JSON in one piece."""

@@ -1,0 +1,130 @@
+"""Figures of the report as inline SVG and PNG; colours that read on light and on dark pages."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Callable
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from PIL import Image
+
+from robosteer_training.dataset import Dataset
+from robosteer_training.finetune.state import History
+from robosteer_training.heads.selection import HeadSelection
+
+GREY = "#8a8f98"
+BLUE = "#3b82c4"
+ORANGE = "#e07b39"
+_STYLE = {
+    "svg.fonttype": "none",
+    "font.family": "sans-serif",
+    "font.size": 10,
+    "text.color": GREY,
+    "axes.labelcolor": GREY,
+    "axes.edgecolor": GREY,
+    "xtick.color": GREY,
+    "ytick.color": GREY,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+}
+_THUMBNAIL = 96
+_PER_ROW = 8
+
+
+def _svg(name: str, size: tuple[float, float], draw: Callable[[Axes], None]) -> str:
+    """Draw one axes and return `<svg ...>` text; the salt keeps ids of several figures in one page apart."""
+    style: dict[Any, Any] = {**_STYLE, "svg.hashsalt": name}
+    with mpl.rc_context(style):
+        figure = Figure(figsize=size, layout="constrained")
+        draw(figure.subplots())
+        buffer = io.StringIO()
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    text = buffer.getvalue()
+    return text[text.index("<svg") :]
+
+
+def head_map(selection: HeadSelection) -> str:
+    """Scores of all heads, layers down, heads across; the chosen ones are framed and numbered by rank."""
+    layers, heads = selection.scores.shape
+
+    def draw(axes: Axes) -> None:
+        image = axes.imshow(selection.scores, cmap="viridis_r", aspect="auto")
+        for rank, (layer, head) in enumerate(selection.heads, 1):
+            frame = Rectangle((head - 0.47, layer - 0.47), 0.94, 0.94, fill=False, edgecolor=ORANGE, linewidth=2)
+            axes.add_patch(frame)
+            axes.text(head, layer, str(rank), ha="center", va="center", color="white", fontsize=8)
+        axes.set_xlabel("head")
+        axes.set_ylabel("layer")
+        axes.set_xticks(range(heads))
+        axes.set_yticks(range(layers))
+        axes.figure.colorbar(image, ax=axes, label="error of the k-NN prediction (lower is better)")
+
+    return _svg("heads", (6.4, 1.2 + 0.24 * layers), draw)
+
+
+def score_distribution(selection: HeadSelection) -> str:
+    """Sorted scores; the chosen heads stand out."""
+    order = np.sort(selection.scores, axis=None)
+    chosen = {selection.scores[h] for h in selection.heads}
+
+    def draw(axes: Axes) -> None:
+        colours = [ORANGE if value in chosen else BLUE for value in order]
+        axes.bar(range(len(order)), order, color=colours, width=0.9)
+        axes.set_ylim(0.95 * order[0] - 1e-12, 1.02 * order[-1] + 1e-12)
+        axes.set_xlabel("heads by score")
+        axes.set_ylabel("score")
+
+    return _svg("scores", (6.4, 2.4), draw)
+
+
+def loss_curve(history: History) -> str:
+    """Training loss per step (thin), its running mean, and the held-out loss."""
+    steps = np.arange(1, len(history.loss) + 1)
+    window = max(1, len(history.loss) // 50)
+    smooth = np.convolve(history.loss, np.ones(window) / window, mode="valid")
+
+    def draw(axes: Axes) -> None:
+        axes.plot(steps, history.loss, color=BLUE, alpha=0.3, linewidth=0.8)
+        axes.plot(steps[window - 1 :], smooth, color=BLUE, label="training")
+        if history.heldout:
+            axes.plot(*zip(*history.heldout, strict=True), "o-", color=ORANGE, markersize=4, label="held out")
+        axes.set_yscale("log")
+        axes.set_xlabel("step")
+        axes.set_ylabel("flow-matching loss")
+        axes.legend(frameon=False, labelcolor=GREY)
+
+    return _svg("loss", (6.4, 2.8), draw)
+
+
+def stage_times(seconds: dict[str, float]) -> str:
+    """Seconds per stage."""
+    names = list(seconds)
+
+    def draw(axes: Axes) -> None:
+        axes.barh(names, [seconds[name] for name in names], color=BLUE)
+        axes.invert_yaxis()
+        axes.set_xlabel("seconds")
+        for index, name in enumerate(names):
+            axes.text(seconds[name], index, f" {seconds[name]:.1f}", va="center", fontsize=8)
+
+    return _svg("times", (6.4, 0.8 + 0.28 * len(names)), draw)
+
+
+def thumbnails(dataset: Dataset) -> str:
+    """PNG data URL: first, middle and last frame of up to eight episodes, one column each, for every camera."""
+    episodes = np.unique(np.linspace(0, len(dataset.episodes) - 1, _PER_ROW).round().astype(int))
+    columns = []
+    for episode in episodes:
+        rows = dataset.rows(int(episode))
+        picks = [rows.start, (rows.start + rows.stop - 1) // 2, rows.stop - 1]
+        views = [stack[row] for stack in dataset.images.values() for row in picks]
+        columns.append(np.concatenate([np.asarray(Image.fromarray(v).resize((_THUMBNAIL, _THUMBNAIL))) for v in views]))
+    buffer = io.BytesIO()
+    Image.fromarray(np.concatenate(columns, axis=1)).save(buffer, "PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
