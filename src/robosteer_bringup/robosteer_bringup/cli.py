@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib.util
 import os
+import re
 import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
@@ -92,7 +93,11 @@ def summary(entry: metadata.EntryPoint) -> str:
     for node in tree.body:
         if isinstance(node, ast.FunctionDef) and node.name == entry.attr and entry.attr != "main":
             document = ast.get_docstring(node) or document
-    return document.splitlines()[0].rstrip(".") if document else ""
+    if not document:
+        return ""
+    # The name stands beside the summary already, so a docstring that opens with it loses it.
+    text = re.sub(r"^(Command )?`robosteer [a-z-]+`: ", "", document.splitlines()[0]).rstrip(".")
+    return text[:1].upper() + text[1:]
 
 
 def module_path(module: str) -> Path | None:

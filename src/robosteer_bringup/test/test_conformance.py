@@ -42,13 +42,14 @@ service.include_launch_description(
 sys.exit(service.run())
 """
 CELL = {"cell", "guard"}
+TRIALS = ["sim:=true", "checkpoint:=x", "trials:=true", "trial_cells:=[1, 2]"]
 CASES = [
     ("simulate", [], {"cell"}),
     ("simulate", ["seed:=3", "task:=7", "publish_clock:=true"], {"cell"}),
     ("record", ["sim:=true"], CELL | {"recorder"}),
     ("record", ["sim:=true", "operator:=scripted", "episodes:=2", "out:=5"], CELL | {"recorder", "scripted_operator"}),
     ("deploy", ["sim:=true", "checkpoint:=a b", "auto_enable:=true"], CELL | {"policy"}),
-    ("deploy", ["sim:=true", "checkpoint:=x", "trials:=true", "trial_cells:=[1, 2]"], CELL | {"policy", "trial_runner"}),
+    ("deploy", TRIALS, CELL | {"policy", "trial_runner"}),
     ("deploy", ["checkpoint:=x", "rate_limiter_proved:=true", "drivers:=false"], {"guard", "policy"}),
 ]
 PROGRAMS = {
