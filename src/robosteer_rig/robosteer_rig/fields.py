@@ -34,7 +34,7 @@ class FieldError(RobosteerError):
 
 def show(value: object) -> str:
     """A short one-line rendering of anything."""
-    text = " ".join(repr(value).split())
+    text = " ".join(repr(" ".join(value.split()) if isinstance(value, str) else value).split())
     return text if len(text) <= MAX_SHOWN else f"{text[: MAX_SHOWN - 1]}…"
 
 

@@ -42,6 +42,22 @@ def _check_size(width: int, height: int) -> None:
         raise RobosteerError(f"image size: found {width}x{height}, expected at most {MAX_PIXELS // 1024**2} Mpx")
 
 
+def _open(data: bytes | bytearray | memoryview, format: str) -> Image.Image:
+    """Decode to an RGB image; see `decode_image`."""
+    codec = _PILLOW_FORMATS[compression_of(format)]
+    try:
+        with Image.open(io.BytesIO(data), formats=(codec,)) as image:
+            _check_size(*image.size)
+            image.load()
+            return image if image.mode == "RGB" else image.convert("RGB")
+    except RobosteerError:
+        raise
+    except Exception as error:  # Pillow's codecs raise OSError, SyntaxError, ValueError, struct.error and others.
+        raise RobosteerError(
+            f"image: found damaged {codec} data ({show(str(error))}), expected a whole image"
+        ) from error
+
+
 def decode_image(data: bytes | bytearray | memoryview, format: str) -> np.ndarray:
     """Decode a JPEG or PNG; the size in the header is checked before any pixel is decoded.
 
@@ -55,17 +71,7 @@ def decode_image(data: bytes | bytearray | memoryview, format: str) -> np.ndarra
     Raises:
         RobosteerError: for another codec, damaged data or an absurd size.
     """
-    codec = _PILLOW_FORMATS[compression_of(format)]
-    try:
-        with Image.open(io.BytesIO(data), formats=(codec,)) as image:
-            _check_size(*image.size)
-            return np.asarray(image.convert("RGB"), dtype=np.uint8)
-    except RobosteerError:
-        raise
-    except Exception as error:  # Pillow's codecs raise OSError, SyntaxError, ValueError, struct.error and others.
-        raise RobosteerError(
-            f"image: found damaged {codec} data ({show(str(error))}), expected a whole image"
-        ) from error
+    return np.asarray(_open(data, format), dtype=np.uint8)
 
 
 def decode_raw(
@@ -113,16 +119,44 @@ def prepare(image: np.ndarray, camera: Camera) -> np.ndarray:
     Raises:
         RobosteerError: when the image has another size than the rig promises.
     """
-    if image.shape != (camera.height, camera.width, 3) or image.dtype != np.uint8:
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
         shown = "x".join(map(str, image.shape))
-        raise RobosteerError(
-            f"image size: found {shown} {image.dtype}, expected {camera.height}x{camera.width}x3 uint8; "
-            "correct width and height in the rig file or the camera's resolution"
-        )
+        raise RobosteerError(f"image: found {shown} {image.dtype}, expected height x width x 3 uint8")
+    _require_size(image.shape[1], image.shape[0], camera)
     crop = camera.crop
     square = image[crop.y0 : crop.y0 + crop.size, crop.x0 : crop.x0 + crop.size]
-    if crop.size == camera.output_size:
-        return square.copy()
+    return _resize(Image.fromarray(np.ascontiguousarray(square)), camera)
+
+
+def prepare_compressed(data: bytes | bytearray | memoryview, format: str, camera: Camera) -> np.ndarray:
+    """`prepare` of `decode_image`, without copying the whole picture.
+
+    Args:
+        data: a JPEG or PNG.
+        format: the message's `format`.
+        camera: of the rig.
+
+    Returns:
+        (output_size, output_size, 3) uint8 RGB.
+
+    Raises:
+        RobosteerError: as `decode_image` and `prepare`.
+    """
+    image = _open(data, format)
+    _require_size(*image.size, camera)
+    crop = camera.crop
+    return _resize(image.crop((crop.x0, crop.y0, crop.x0 + crop.size, crop.y0 + crop.size)), camera)
+
+
+def _require_size(width: int, height: int, camera: Camera) -> None:
+    if (width, height) != (camera.width, camera.height):
+        raise RobosteerError(
+            f"image size: found {width}x{height}, expected {camera.width}x{camera.height}; "
+            "correct width and height in the rig file or the camera's resolution"
+        )
+
+
+def _resize(square: Image.Image, camera: Camera) -> np.ndarray:
     side = (camera.output_size, camera.output_size)
-    resized = Image.fromarray(np.ascontiguousarray(square)).resize(side, Image.Resampling.BILINEAR)
+    resized = square if square.size == side else square.resize(side, Image.Resampling.BILINEAR)
     return np.array(resized, dtype=np.uint8)

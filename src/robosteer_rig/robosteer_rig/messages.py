@@ -13,7 +13,7 @@ import numpy as np
 
 from robosteer_rig.errors import RobosteerError
 from robosteer_rig.fields import show
-from robosteer_rig.images import compression_of, decode_image, decode_raw, prepare
+from robosteer_rig.images import compression_of, decode_raw, prepare, prepare_compressed
 from robosteer_rig.parts import COMPRESSED_IMAGE_TYPE, Camera
 from robosteer_rig.units import stamp_ns
 
@@ -52,7 +52,7 @@ class ImageSample:
             RobosteerError: for damaged data or a size other than the rig's.
         """
         if self.layout is None:
-            return prepare(decode_image(self.data, self.format), camera)
+            return prepare_compressed(self.data, self.format, camera)
         return prepare(decode_raw(self.data, self.format, *self.layout), camera)
 
 

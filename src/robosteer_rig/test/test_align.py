@@ -210,7 +210,7 @@ def test_wrong_images_are_named():
     for stream in PERIODS:
         aligner.push(stream, START, value_of(stream, 0))
     aligner.receive("left", compressed(START + 1, np.zeros((90, 320, 3), np.uint8)), START)
-    with pytest.raises(RobosteerError, match=r"/left/zed_node.*found 90x320x3 uint8, expected 180x320x3"):
+    with pytest.raises(RobosteerError, match=r"/left/zed_node.*found 320x90, expected 320x180"):
         aligner.frame_at(START + 1)
     with pytest.raises(RobosteerError, match="found 'nose'"):
         Aligner(RIG, cameras=["nose"])

@@ -4,6 +4,7 @@ Regressions pinned: red and blue swapped; a forged header makes a gigantic alloc
 is silently stretched; padding at the end of raw rows shifts the picture.
 """
 
+import dataclasses
 import struct
 import zlib
 
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from robosteer_rig.droid import observation
 from robosteer_rig.errors import RobosteerError
 from robosteer_rig.frame import Frame
-from robosteer_rig.images import MAX_PIXELS, compression_of, decode_image, decode_raw, prepare
+from robosteer_rig.images import MAX_PIXELS, compression_of, decode_image, decode_raw, prepare, prepare_compressed
 
 from .bench import encode, sim_rig
 
@@ -103,10 +104,17 @@ def test_prepare_crops_the_centre_and_refuses_other_sizes():
     assert view.max() == 100
     assert (view[:, :31] == 0).all()
     assert (view[:, 33:] == 100).all()
-    with pytest.raises(RobosteerError, match="found 360x640x3 uint8, expected 180x320x3"):
+    with pytest.raises(RobosteerError, match="found 640x360, expected 320x180"):
         prepare(np.zeros((360, 640, 3), np.uint8), camera)
     with pytest.raises(RobosteerError, match="float32"):
         prepare(np.zeros((180, 320, 3), np.float32), camera)
+
+
+@pytest.mark.parametrize(("codec", "size"), [("jpeg", 64), ("png", 64), ("jpeg", 180)])
+def test_the_short_way_gives_the_same_pixels(codec, size):
+    camera = dataclasses.replace(sim_rig().cameras["left"], output_size=size)
+    data = encode(np.random.default_rng(0).integers(0, 256, (180, 320, 3), dtype=np.uint8), codec.upper())
+    assert np.array_equal(prepare_compressed(data, codec, camera), prepare(decode_image(data, codec), camera))
 
 
 def test_droid_observation_routes_cameras_by_name():

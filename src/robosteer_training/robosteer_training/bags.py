@@ -58,7 +58,8 @@ def _reading(path: Path) -> Iterator[None]:
     except RobosteerError:
         raise
     except Exception as error:  # Parsers of foreign bytes raise struct.error, KeyError, TypeError, sqlite3.Error, ...
-        reason = show(str(error) or type(error).__name__)
+        absurd = isinstance(error, (MemoryError, OverflowError))
+        reason = "a length beyond any file" if absurd else show(str(error) or type(error).__name__)
         raise RobosteerError(
             f"{path}: found a damaged bag ({reason}), expected a readable rosbag2 recording; "
             "record the episode again or recover the file"

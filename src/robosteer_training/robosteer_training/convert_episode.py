@@ -234,8 +234,6 @@ def _require_healthy(info: EpisodeInfo, rig: Rig, recording: _Recording) -> None
             raise RobosteerError(
                 f"{where}: found {jumps} clock jumps, expected none; synchronise the clocks and record again"
             )
-        if counts.evicted:
-            raise RobosteerError(f"{where}: found streams that run seconds apart, expected one clock; record again")
     offset = recording.clock_offset_ns
     if offset is not None and abs(offset) > CLOCK_JUMP_NS:
         # Gripper commands carry no stamp: their log time must be on the clock of the others.
@@ -252,7 +250,10 @@ def _actions(info: EpisodeInfo, rig: Rig, settings: ConvertSettings, recording: 
     start = columns.stamp_ns[0] if columns.stamp_ns else 0
     edges = np.array([grid_stamp(start, k, rate) for k in range(len(columns.stamp_ns) + 1)], dtype=np.int64)
     if columns.stamp_ns != edges[:-1].tolist():
-        raise RobosteerError(f"{info.path}: found holes in the frames, expected one continuous episode; record again")
+        # Memory is bounded: a stream that is seconds behind the others loses what its frames would have needed.
+        raise RobosteerError(
+            f"{info.path}: found streams that arrive seconds apart, expected one continuous episode; record again"
+        )
     count = int(np.searchsorted(edges, recording.end_ns, side="right")) - 1
     if count < MIN_FRAMES:
         raise RobosteerError(

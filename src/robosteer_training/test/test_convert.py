@@ -240,7 +240,7 @@ FLOAT = STORE.types["std_msgs/msg/Float64"]
         ),
         (
             replaced("/wrist/compressed", lambda t, m: jpeg_message(t, picture(0, 64, 40))),
-            "topic /wrist/compressed: image size: found 40x64x3 uint8, expected 20x32x3 uint8",
+            "topic /wrist/compressed: image size: found 64x40, expected 32x20",
         ),
         (
             replaced("/left/image", lambda t, m: dataclasses.replace(m, encoding="rgb8")),
