@@ -1,8 +1,8 @@
 """Crashes.
 
-Pins: SIGKILL at any moment costs at most 0.3 s of the running episode and nothing of earlier ones; a file cut at
-any byte is recovered to the last whole message before the cut, in order; a damaged chunk does not hide the rest; a
-full disk is one clear line and ends nothing but the running episode.
+Pins: SIGKILL at any moment costs at most one chunk (0.1 s) of the running episode and nothing of earlier ones; a file
+cut at any byte is recovered to the last whole message before the cut, in order; a damaged chunk does not hide the
+rest; a full disk is one clear line and ends nothing but the running episode.
 """
 
 import json
@@ -25,7 +25,7 @@ from robosteer_teleop.survey import sha256, survey_file
 from robosteer_teleop.topics import FLOAT64
 
 CHILDREN = Path(__file__).parent / "children"
-MAX_LOSS_NS = 300_000_000
+MAX_LOSS_NS = 104_000_000  # a chunk's age and the messages around it
 T0 = 1_700_000_000_000_000_000
 
 
@@ -42,7 +42,7 @@ def numbers_of(bag, topic):
         return [struct.unpack_from("<d", raw, 4)[0] for _, _, raw in reader.messages(connections)]
 
 
-def test_sigkill_loses_less_than_300_ms_and_no_earlier_episode(tmp_path):
+def test_sigkill_loses_one_chunk_and_no_earlier_episode(tmp_path):
     losses = []
     for killed in run_child("killed_writers.py", tmp_path, 10):
         directory = Path(killed["directory"])
@@ -57,11 +57,12 @@ def test_sigkill_loses_less_than_300_ms_and_no_earlier_episode(tmp_path):
         assert numbers_of(directory / "000000", "/fast") == list(range(100))
         fast = numbers_of(directory / "000001", "/fast")
         assert fast == list(range(len(fast)))  # a prefix without holes
-        assert numbers_of(directory / "000001", "/image") == list(range(0, len(fast), 16))
+        images = numbers_of(directory / "000001", "/image")
+        # The chunk may end between the last number and its image.
+        assert images in (list(range(0, len(fast), 16)), list(range(0, len(fast) - 1, 16)))
         losses.append(killed["end_ns"] - second["end_ns"])
         store.close()
-    print("lost ms:", [round(loss / 1e6) for loss in losses])
-    assert max(losses) <= MAX_LOSS_NS
+    assert max(losses) <= MAX_LOSS_NS, losses
 
 
 @pytest.fixture

@@ -3,7 +3,8 @@
 Each writer keeps one short episode and then records until it dies. It reports every accepted message through a pipe,
 which survives it. Prints, as JSON, per writer: its directory, messages accepted, and the log time of the last.
 
-The log time runs at 0.4 of real time, so that a starved machine does not look like lost data.
+A message counts as accepted once the kernel has every byte that was handed to the disk's thread, so that the loss
+does not depend on how busy the machine is: it is what the recorder holds back by design.
 """
 
 import json
@@ -44,8 +45,10 @@ def write(directory: Path, report: int) -> None:
         writer.write("/fast", log_ns, number(i))
         if i % 16 == 0:
             writer.write("/image", log_ns, number(i, padding=15_000))
+        while writer.path.stat().st_size < writer.bytes_written:
+            time.sleep(0.0005)
         os.write(report, struct.pack("<q", i))
-        time.sleep(0.005)
+        time.sleep(0.001)
 
 
 def main() -> None:
@@ -67,7 +70,7 @@ def main() -> None:
     for pid, read_end, _ in writers:
         for _ in range(80):  # past the first chunk, so that there is something to recover
             os.read(read_end, 8)
-        time.sleep(chance.uniform(0.0, 0.6))
+        time.sleep(chance.uniform(0.0, 0.3))
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
     results = []
