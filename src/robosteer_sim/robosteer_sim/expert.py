@@ -22,11 +22,15 @@ MAX_JOINT_SPEED = 0.95
 """rad/s; the whole vector is scaled down beyond it, so that the direction stays."""
 MAX_JOINT_ACCELERATION = 6.0
 """rad/s^2, of the command."""
-_APPROACH_GAIN = 3.0  # 1/s: speed per distance near a target
+_REACH_GAIN = 3.0  # 1/s: speed per distance near a target
+_GRASP_GAIN = 5.0  # 1/s: the same close to the object, where aim matters
 _TURN_GAIN = 3.0  # 1/s
 _MAX_TURN_SPEED = 0.8  # rad/s
 _POSTURE_GAIN = 0.5  # 1/s
 _GRASP_ABOVE_CENTRE_M = 0.004
+_GRASP_HEIGHT_M = 0.009  # low enough to close: above the grasp point
+_GRASP_AIM_M = 0.011  # well enough aimed to close: half the pads' width
+_STROKE_WEIGHT = 0.65  # errors along the stroke matter less: the closing pads centre the object
 _SETTLED_S = 0.15  # the pads count as closed when they have not moved for this long
 _EMPTY = 0.9  # a gripper closed further than this holds nothing
 _TOOL = tool_in_flange()
@@ -74,15 +78,15 @@ class Style:
 def draw_style(random: np.random.Generator) -> Style:
     """A human-like variation."""
     return Style(
-        reach_speed=random.uniform(0.17, 0.24),
-        descend_speed=random.uniform(0.09, 0.13),
-        lift_speed=random.uniform(0.11, 0.15),
+        reach_speed=random.uniform(0.15, 0.21),
+        descend_speed=random.uniform(0.08, 0.11),
+        lift_speed=random.uniform(0.10, 0.13),
         hover_m=random.uniform(0.08, 0.12),
         aim_m=np.clip(random.normal(0.0, 0.008, 2), -0.016, 0.016),
         pause_s=random.uniform(0.0, 0.2),
         lift_m=random.uniform(0.11, 0.15),
         lift_drift_m=random.normal(0.0, 0.01, 2),
-        hold_s=random.uniform(0.4, 0.7),
+        hold_s=random.uniform(0.5, 0.7),
     )
 
 
@@ -188,10 +192,10 @@ class Expert:
         """Change to another phase when the present one has done its work."""
         style, grasp = self._style, _grasp_point(pose)
         if self.phase is Phase.REACH:
-            if np.linalg.norm(grasp[:2] + style.aim_m - tip[:2]) < 0.012 and tip[2] - grasp[2] < style.hover_m + 0.03:
+            if np.linalg.norm(grasp[:2] + style.aim_m - tip[:2]) < 0.015 and tip[2] - grasp[2] < style.hover_m + 0.03:
                 self._enter(Phase.DESCEND, now, tip)
         elif self.phase is Phase.DESCEND:
-            if tip[2] - grasp[2] < 0.006 and np.linalg.norm(grasp[:2] - tip[:2]) < 0.007:
+            if tip[2] - grasp[2] < _GRASP_HEIGHT_M and self._aim_error(grasp - tip) < _GRASP_AIM_M:
                 self._enter(Phase.CLOSE, now, grasp)
                 self._pads = (gripper, now + style.pause_s + 0.1)
         elif self.phase is Phase.CLOSE:
@@ -230,8 +234,8 @@ class Expert:
         if self.phase is Phase.DESCEND:
             # The aim's error fades on the way down, as the eye corrects the hand; far off, it waits above.
             left = np.clip((tip[2] - grasp[2] - 0.02) / style.hover_m, 0.0, 1.0)
-            off = float(np.linalg.norm((grasp + aim * left - tip)[:2]))
-            wait = np.clip((off - 0.008) / 0.012, 0.0, 1.0) * 0.05
+            off = self._aim_error(grasp + aim * left - tip)
+            wait = np.clip((off - _GRASP_AIM_M) / _GRASP_AIM_M, 0.0, 1.0) * 0.05
             return grasp + aim * left + [0.0, 0.0, wait], style.descend_speed
         if self.phase is Phase.CLOSE:
             return self._anchor, style.descend_speed
@@ -239,13 +243,24 @@ class Expert:
 
     def _twist(self, tool: np.ndarray, goal: np.ndarray, speed: float, period: float) -> np.ndarray:
         """(6,) tool velocity towards the goal, in the base frame."""
-        offset = goal - tool[:3, 3]
-        distance = float(np.linalg.norm(offset))
-        linear = offset * min(_APPROACH_GAIN, speed / max(distance, 1e-9))
+        linear = self._approach(goal - tool[:3, 3], speed)
         turn = rotation_error(downward(self._yaw or 0.0), tool[:3, :3]) * _TURN_GAIN
         angle = float(np.linalg.norm(turn))
         turn *= min(1.0, _MAX_TURN_SPEED / max(angle, 1e-9))
         return np.concatenate([linear + self._unsteady(period), turn])
+
+    def _aim_error(self, offset: np.ndarray) -> float:
+        """How far off the aim is, m, weighted by what the pads forgive."""
+        c, s = math.cos(self._yaw or 0.0), math.sin(self._yaw or 0.0)
+        across, along = c * offset[0] + s * offset[1], s * offset[0] - c * offset[1]
+        return math.hypot(across, _STROKE_WEIGHT * along)
+
+    def _approach(self, offset: np.ndarray, speed: float) -> np.ndarray:
+        """(3,) m/s towards something at `offset` (m); close to the object, aim does not wait for height."""
+        if self.phase in (Phase.DESCEND, Phase.CLOSE):
+            down = np.clip(_GRASP_GAIN * offset[2], -speed, speed)
+            return np.append(_towards(offset[:2], _GRASP_GAIN, self._style.reach_speed), down)
+        return _towards(offset, _REACH_GAIN, speed)
 
     def _unsteady(self, period: float) -> np.ndarray:
         """(3,) m/s: a slow random motion (Ornstein-Uhlenbeck, 0.3 s), the same strength at any rate."""
@@ -261,6 +276,11 @@ class Expert:
         reach = MAX_JOINT_ACCELERATION * period
         self._velocity = self._velocity + change * min(1.0, reach / max(float(np.abs(change).max()), 1e-9))
         return self._velocity.copy()
+
+
+def _towards(offset: np.ndarray, gain: float, speed: float) -> np.ndarray:
+    """Velocity (m/s) proportional to the offset (m), at most `speed`."""
+    return offset * min(gain, speed / max(float(np.linalg.norm(offset)), 1e-9))
 
 
 def _grasp_point(pose: np.ndarray) -> np.ndarray:
