@@ -16,6 +16,8 @@ from robosteer_rig.frame import Frame
 from robosteer_rig.rig import Rig
 
 STILL_RAD_PER_S = 0.05
+# One period without fresh inputs is silence only; that many in a row end the run.
+MAX_BLIND_STEPS = 2
 
 
 class State(StrEnum):
@@ -114,6 +116,7 @@ class Acting:
         self._make_strategy = make_strategy
         self._strategy = make_strategy()
         self._run = 0
+        self._blind_steps = 0
         self._farewell = False
         self.instruction = instruction
         self.state = State.LOADING
@@ -138,6 +141,7 @@ class Acting:
         if fastest > STILL_RAD_PER_S:
             return f"enable: the arm moves at {fastest:.2f} rad/s, expected less than {STILL_RAD_PER_S}"
         self._run += 1
+        self._blind_steps = 0
         self._strategy = self._make_strategy()
         self.state, self.reason = State.RUNNING, "acting"
         return ""
@@ -163,13 +167,17 @@ class Acting:
         result = self._inference.take()
         if self.state is not State.RUNNING:
             return Step(self.last_word())
-        frame, trouble = self._fresh_frame(now_ns)
-        if not trouble and result is not None and result.run == self._run:
-            trouble = result.trouble
-        if trouble or frame is None:
-            self.stop(trouble)
+        if result is not None and result.run == self._run and result.trouble:
+            self.stop(result.trouble)
             return Step(self.last_word())
         chunk = self._accept(result, now_ns)
+        frame, trouble = self._fresh_frame(now_ns)
+        if trouble or frame is None:
+            self._blind_steps += 1
+            if self._blind_steps >= MAX_BLIND_STEPS:
+                self.stop(trouble)
+            return Step(self.last_word(), chunk)
+        self._blind_steps = 0
         if not self._inference.busy and self._strategy.due(now_ns, self._inference.latency_ns):
             self._inference.ask(self._run, frame, self.instruction)
         return Step(self._strategy.action(now_ns), chunk)

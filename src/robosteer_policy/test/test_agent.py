@@ -192,6 +192,11 @@ def test_a_stale_input_stops_the_run_with_one_command_of_rest():
     bench = Bench()
     bench.run()
     bench.next_frame = lambda t: frame(t, stale=("wrist",))
+    assert bench.step().action is None, "never act on it"
+    bench.next_frame = frame
+    assert bench.step().action is not None, "one late message is no reason to end"
+    bench.next_frame = lambda t: frame(t, stale=("wrist",))
+    assert bench.step().action is None
     farewell = bench.step().action
     assert not farewell.velocity.any()
     assert farewell.gripper is None
@@ -210,6 +215,7 @@ def test_a_damaged_image_stops_the_run_with_its_own_words():
     bench = Bench()
     bench.run()
     bench.next_frame = damaged
+    bench.step()
     bench.step()
     assert bench.acting.reason == "/wrist: image: found damaged JPEG data"
 

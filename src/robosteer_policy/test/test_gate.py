@@ -87,6 +87,7 @@ def test_the_policys_silence_ends_in_rest_within_300_ms_and_is_latched():
     travelled = bench.position.copy()
     assert bench.until_rest() <= 0.25
     assert np.abs(bench.position - travelled).max() < 0.19
+    bench.period()
     assert bench.gate.state is State.FAULT
     assert "policy: no valid command for" in bench.gate.reason
     assert "state fault" in bench.say([1.0] * 7)
@@ -244,6 +245,18 @@ def test_a_guard_that_was_frozen_starts_again_from_zero_and_latches():
     bench.period(ms=2000)
     assert not bench.velocity.any()
     assert "not scheduled for 2.00 s" in bench.gate.reason
+
+
+def test_a_short_stall_starts_again_from_rest_with_a_ramp():
+    bench = Bench()
+    bench.run([1.0] * 7, 0.6)
+    bench.steady += 130 * MS
+    bench.say([1.0] * 7)
+    bench.period(ms=20)
+    assert bench.gate.state is State.ARMED
+    assert 0 < bench.velocity[0] < 0.1, "the controller has stopped the arm meanwhile"
+    bench.run([1.0] * 7, 0.4)
+    assert bench.velocity[0] == pytest.approx(1.0)
 
 
 def test_a_timer_that_catches_up_does_not_step_twice():

@@ -18,7 +18,7 @@ from .panda import JOINTS, RIG
 
 GUARD = "robosteer_policy.nodes.guard"
 # Tests share two cores with others; what is not under test is given time.
-PATIENT = {"rig": str(RIG), "joint_state_s": 2.0, "controller_s": 2.0}
+PATIENT = {"rig": str(RIG), "joint_state_s": 2.0, "controller_s": 2.0, "frozen_s": 2.0}
 TALKER = f"""
 import array, rclpy
 from sensor_msgs.msg import JointState
@@ -114,7 +114,7 @@ def test_sigterm_while_moving_slews_to_zero_and_repeats_it(world, probe):
 
 
 def test_lost_joint_states_stop_the_arm_and_say_why(world, probe):
-    world.start_node(GUARD, source="teleop", rig=str(RIG), joint_state_s=0.3, controller_s=2.0)
+    world.start_node(GUARD, source="teleop", rig=str(RIG), joint_state_s=0.3, controller_s=2.0, frozen_s=2.0)
     probe.arm()
     probe.drive_until(lambda: probe.moving(0.5 - 1e-9), "motion", [0.5] * 7, "teleop")
     probe.measuring.cancel()
@@ -127,7 +127,7 @@ def test_lost_joint_states_stop_the_arm_and_say_why(world, probe):
 
 
 def test_a_guard_that_was_stopped_and_continued_does_not_go_on(world, probe):
-    guard = world.start_node(GUARD, source="teleop", rig=str(RIG), joint_state_s=5.0, controller_s=0.2)
+    guard = world.start_node(GUARD, source="teleop", rig=str(RIG), joint_state_s=5.0)
     probe.arm()
     probe.drive_until(lambda: probe.moving(0.8 - 1e-9), "motion", [0.8] * 7, "teleop")
     guard.send_signal(signal.SIGSTOP)

@@ -72,7 +72,7 @@ class Gate:
         self.counters: Counter[str] = Counter()
         self._next_source: Source | None = None
         self._stream: _Stream | None = None
-        self._stamps = StampCheck(settings.silence_s, settings.future_s)
+        self._stamps = StampCheck(settings.hold_s, settings.future_s)
         self._joint_stamps = StampCheck(settings.joint_state_s, settings.future_s)
         self._position: np.ndarray | None = None
         self._measured_velocity = np.zeros(len(self._joints))
@@ -169,8 +169,7 @@ class Gate:
             if gap_s < self.limiter.limits.period_s / 2:
                 return self.limiter.velocity.copy()  # A timer that catches up must not accelerate the arm twice.
             if gap_s > self._settings.controller_s:
-                self.limiter.reset()
-                self.fault(f"guard: not scheduled for {gap_s:.2f} s")
+                self._start_from_rest(gap_s, now)
         self._last_tick_ns = now.steady_ns
         self._watch_clock(now)
         self._watch_silence(now)
@@ -179,6 +178,15 @@ class Gate:
             return np.zeros(len(self._joints))
         age_s = min(self._joint_stamps.age_s(now), self._settings.joint_state_s)
         return self.limiter.step(self._wish(now), self._position + self.limiter.velocity * age_s)
+
+    def _start_from_rest(self, gap_s: float, now: Instant) -> None:
+        """Go on after a time without commands, in which the controller has stopped the arm by itself."""
+        self.counters["stalls"] += 1
+        self.limiter.reset()
+        if gap_s > self._settings.frozen_s:
+            self.fault(f"guard: not scheduled for {gap_s:.2f} s")
+        elif self._stream:
+            self._stream = dataclasses.replace(self._stream, started_ns=now.steady_ns)
 
     def _deaf_to(self, source: Source) -> str:
         if source is not self.source:

@@ -46,9 +46,10 @@ PARAMETERS = (
     Parameter("silence_s", DEFAULTS.silence_s, "a moving policy that is silent for longer is a fault, s"),
     Parameter("joint_state_s", 0.0, "joint states older than this are a fault, s; 0 takes the rig's arm.max_age_s"),
     Parameter("ramp_s", DEFAULTS.ramp_s, "motion from rest reaches full speed no sooner than this, s"),
+    Parameter("frozen_s", DEFAULTS.frozen_s, "a guard that was not scheduled for so long faults, s"),
     Parameter("controller_s", DEFAULTS.controller_s, "without commands the controller stops the arm after this, s"),
 )
-SETTINGS = ("hold_s", "silence_s", "joint_state_s", "ramp_s", "controller_s")
+SETTINGS = ("hold_s", "silence_s", "joint_state_s", "ramp_s", "controller_s", "frozen_s")
 
 
 def parse_source(value: str) -> Source:
