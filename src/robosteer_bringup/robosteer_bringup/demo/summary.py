@@ -18,15 +18,17 @@ def summarise(work: Workspace, seconds: float) -> str:
     steer = read_result(work.steered / "steer.json")
     base, steered = (read_result(work.evaluation(name)) for name in ("base", "steered"))
     live = read_result(work.trials)
-    heads = ", ".join(f"({layer}, {head})" for layer, head in steer["heads"])
+    heads, loss, recipe = steer["heads"], steer["loss"], steer["recipe"]
+    chosen = ", ".join(f"({layer}, {head})" for layer, head in heads["chosen"])
+    trained = f"{recipe['trainable_parameters']:,} of {recipe['total_parameters']:,} parameters ({recipe['recipe']})"
     commands = [trial["commands"] for trial in live["trials"]]
     sent = sum(c["count"] for c in commands)
     rows = [
         ("task", work.settings.task),
-        ("episodes", f"{steer['episodes']} recorded ({steer['frames']} frames)"),
-        ("heads", f"{len(steer['heads'])} of {steer['num_heads']}, k = {steer['k']}: {heads}"),
-        ("trained", f"{steer['trainable_parameters']:,} of {steer['parameters']:,} parameters"),
-        ("held-out loss", f"{steer['loss_before']:.4f} before, {steer['loss_after']:.4f} after"),
+        ("episodes", f"{steer['dataset']['episodes']} recorded, {steer['dataset']['frames']} frames"),
+        ("heads", f"{heads['m']} of {heads['of']}, k = {heads['k']}: {chosen}"),
+        ("trained", trained),
+        ("held-out loss", f"{loss['heldout_before']:.4f} before, {loss['heldout_after']:.4f} after"),
         ("zero-shot", _rate(base)),
         ("steered", _rate(steered) + ", same placements"),
         ("through ROS", f"{live['successes']}/{len(live['trials'])} placements, steered policy"),

@@ -1,8 +1,8 @@
-"""The auxiliary head: from image tokens to where every cube is. Used in pretraining only, never saved.
+"""Auxiliary tasks of pretraining: what lies where, patch by patch and in the room. Never saved with the policy.
 
-A policy loss alone teaches a small encoder to see only what the demonstrations reward. Asking for the position of
-*every* cube makes the frozen encoder describe also the objects that the base was never told to touch, as a large
-pretrained encoder does.
+A policy loss alone teaches a small encoder to see only what the demonstrations reward. Asking every image token what
+colour of cube it holds and where, and asking all of them together where *every* cube is, makes the encoder describe
+also the objects that the base was never told to touch, as a large pretrained encoder does.
 """
 
 from __future__ import annotations
@@ -12,14 +12,58 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+# How much one channel must stand out for a pixel to count as coloured; images are in [-1, 1].
+_COLOUR_MARGIN = 0.35
+# Patches are mostly table: the targets are scaled to a size that the loss feels.
+_TARGET_SCALE = 10.0
+
+
+def colour_masks(images: jax.Array) -> jax.Array:
+    """Which pixels are red, blue, green or yellow (the order of `config.COLOURS`).
+
+    Args:
+        images: (B, h, w, 3) in [-1, 1].
+
+    Returns:
+        (B, h, w, 4) float32, 0 or 1.
+    """
+    red, green, blue = images[..., 0], images[..., 1], images[..., 2]
+    margins = [
+        red - jnp.maximum(green, blue),
+        blue - jnp.maximum(red, green),
+        green - jnp.maximum(red, blue),
+        jnp.minimum(red, green) - blue - 2 * jnp.abs(red - green),
+    ]
+    return (jnp.stack(margins, axis=-1) > _COLOUR_MARGIN).astype(jnp.float32)
+
+
+def patch_targets(images: jax.Array, patch: tuple[int, int]) -> jax.Array:
+    """Per patch and colour: the share of pixels of that colour and their first moments in x and y.
+
+    Args:
+        images: (B, h, w, 3) in [-1, 1].
+        patch: (height, width) of a patch in pixels.
+
+    Returns:
+        (B, patches row by row, 12).
+    """
+    batch, height, width, _ = images.shape
+    rows, columns = height // patch[0], width // patch[1]
+    masks = colour_masks(images).reshape(batch, rows, patch[0], columns, patch[1], -1).transpose(0, 1, 3, 2, 4, 5)
+    y, x = jnp.linspace(-1, 1, patch[0])[:, None, None], jnp.linspace(-1, 1, patch[1])[None, :, None]
+    moments = [(masks * weight).mean((3, 4)) for weight in (1.0, x, y)]
+    return _TARGET_SCALE * jnp.concatenate(moments, axis=-1).reshape(batch, rows * columns, -1)
+
 
 def init_head(key: jax.Array, width: int, objects: int, cameras: int) -> dict[str, jax.Array]:
-    """Weights of the auxiliary head for image tokens of a width."""
-    key_query, key_out = jax.random.split(key)
+    """Weights of the auxiliary heads for image tokens of a width."""
+    key_query, key_out, key_patch = jax.random.split(key, 3)
     return {
-        "query": jax.random.normal(key_query, (cameras, objects, width)) / width**0.5,
+        "query": jax.random.normal(key_query, (cameras, objects, width)) * 4 / width**0.5,
         "kernel": jax.random.normal(key_out, (objects, cameras * width, 3)) / (cameras * width) ** 0.5,
         "bias": jnp.zeros((objects, 3)),
+        "patch_kernel": jax.random.normal(key_patch, (width, 3 * objects)) / width**0.5,
+        "patch_bias": jnp.zeros(3 * objects),
     }
 
 
@@ -42,6 +86,20 @@ def localisation_loss(head: dict[str, jax.Array], tokens: list[jax.Array], posit
     present = ~jnp.isnan(positions)
     error = jnp.where(present, predicted - jnp.nan_to_num(positions), 0.0)
     return jnp.sum(error**2) / jnp.maximum(jnp.sum(present), 1)
+
+
+def patch_loss(head: dict[str, jax.Array], tokens: jax.Array, targets: jax.Array) -> jax.Array:
+    """Mean squared error of the patch targets, read off each token by one linear map.
+
+    Args:
+        head: weights from `init_head`.
+        tokens: (B, T, D).
+        targets: (B, T, 12) from `patch_targets`.
+
+    Returns:
+        Scalar.
+    """
+    return jnp.mean(jnp.square(tokens @ head["patch_kernel"] + head["patch_bias"] - targets))
 
 
 def normalise_positions(positions: Any) -> Any:

@@ -1,4 +1,4 @@
-"""What pretraining minimises: pi0.5's flow-matching loss, several draws per frame, plus the auxiliary localisation."""
+"""What pretraining minimises: pi0.5's flow-matching loss, several draws per frame, plus the auxiliary tasks."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from robosteer_model import gemma, pi0
+from robosteer_model import gemma, pi0, siglip
 from robosteer_model.config import ModelConfig
 from robosteer_model.layers import attention_mask, positions_of
 from robosteer_model.observation import Observation, image_to_float
 from robosteer_training.nano.augment import augment_images
-from robosteer_training.nano.localise import localisation_loss, normalise_positions
+from robosteer_training.nano.localise import localisation_loss, normalise_positions, patch_loss, patch_targets
 
+# Once the encoder has been prepared, the auxiliary tasks only keep it from forgetting.
 AUXILIARY_WEIGHT = 0.2
 
 
@@ -53,6 +54,56 @@ def repeat_prefix(prefilled: pi0.Prefilled, times: int) -> pi0.Prefilled:
     )
 
 
+def augmented_views(batch: dict[str, jax.Array], key: jax.Array) -> jax.Array:
+    """Images of a batch (2, B, h, w, 3) in [-1, 1], each view augmented on its own."""
+    images = image_to_float(jnp.moveaxis(batch["images"], 1, 0))
+    keys = jax.random.split(key, images.shape[0])
+    return jnp.stack([augment_images(k, view) for k, view in zip(keys, images, strict=True)])
+
+
+def auxiliary_loss(
+    head: dict[str, jax.Array], tokens: list[jax.Array], images: jax.Array, cubes: jax.Array, config: ModelConfig
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """Both auxiliary tasks.
+
+    Args:
+        head: weights from `localise.init_head`.
+        tokens: (B, T, D) per view.
+        images: (views, B, h, w, 3).
+        cubes: (B, 4, 3) m, NaN where absent.
+        config: the model.
+
+    Returns:
+        Their sum, and each by name.
+    """
+    where = localisation_loss(head, tokens, normalise_positions(cubes))
+    targets = [patch_targets(view, config.siglip.patch_size) for view in images]
+    what = jnp.mean(jnp.stack([patch_loss(head, t, g) for t, g in zip(tokens, targets, strict=True)]))
+    return where + what, {"localisation": where, "patches": what}
+
+
+def vision_loss(
+    trainable: dict[str, Any], batch: dict[str, jax.Array], key: jax.Array, config: ModelConfig
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """The auxiliary tasks alone, which prepare the image encoder at a tenth of a full step's cost.
+
+    Args:
+        trainable: {"img": the encoder's tree, "auxiliary": head}.
+        batch: arrays of `batches.TrainingArrays`, one batch.
+        key: PRNG key of the augmentation.
+        config: the model.
+
+    Returns:
+        The loss, and its parts by name.
+    """
+    images = augmented_views(batch, key)
+    views, size = images.shape[:2]
+    flat = images.reshape(-1, *images.shape[2:])
+    tokens = siglip.encode_images(trainable["img"], config.siglip, flat, jnp.dtype(config.dtype))
+    per_view = [tokens[i * size : (i + 1) * size] for i in range(views)]
+    return auxiliary_loss(trainable["auxiliary"], per_view, images, batch["cubes"], config)
+
+
 def pretraining_loss(
     trainable: dict[str, Any], batch: dict[str, jax.Array], key: jax.Array, config: ModelConfig, draws: int
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
@@ -69,9 +120,7 @@ def pretraining_loss(
         The loss, and its parts by name.
     """
     key_augment, key_flow = jax.random.split(key)
-    images = image_to_float(jnp.moveaxis(batch["images"], 1, 0))
-    keys = jax.random.split(key_augment, images.shape[0])
-    images = jnp.stack([augment_images(k, view) for k, view in zip(keys, images, strict=True)])
+    images = augmented_views(batch, key_augment)
     observation = observation_of(batch, images, config)
     params = trainable["model"]
 
@@ -86,5 +135,5 @@ def pretraining_loss(
 
     per_image = config.siglip.num_tokens
     tokens = [prefix.tokens[:, i * per_image : (i + 1) * per_image] for i in range(images.shape[0])]
-    where = localisation_loss(trainable["auxiliary"], tokens, normalise_positions(batch["cubes"]))
-    return flow + AUXILIARY_WEIGHT * where, {"flow": flow, "localisation": where}
+    auxiliary, parts = auxiliary_loss(trainable["auxiliary"], tokens, images, batch["cubes"], config)
+    return flow + AUXILIARY_WEIGHT * auxiliary, {"flow": flow, **parts}

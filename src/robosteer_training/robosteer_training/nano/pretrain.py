@@ -12,14 +12,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn, track
 
 from robosteer_model.config import ModelConfig
 from robosteer_model.params import flatten, unflatten
 from robosteer_training.nano.batches import TrainingArrays
 from robosteer_training.nano.initialise import initialise
 from robosteer_training.nano.localise import init_head
-from robosteer_training.nano.objective import pretraining_loss
+from robosteer_training.nano.objective import pretraining_loss, vision_loss
 
 LOG_INTERVAL = 20
 
@@ -29,7 +29,9 @@ class PretrainSettings:
     """Hyperparameters.
 
     Attributes:
-        steps: optimiser steps.
+        vision_steps: steps in which the image encoder learns the auxiliary tasks alone.
+        vision_lr: their peak learning rate.
+        steps: optimiser steps of the whole model.
         batch_size: frames per step.
         draws: flow draws per frame.
         peak_lr: AdamW's learning rate after warm-up; cosine to a hundredth of it.
@@ -39,35 +41,71 @@ class PretrainSettings:
         seed: of weights, batches and noise.
     """
 
+    vision_steps: int = 1000
+    vision_lr: float = 3e-3
     steps: int = 3000
     batch_size: int = 64
     draws: int = 4
     peak_lr: float = 1e-3
-    warmup_steps: int = 200
+    warmup_steps: int = 100
     ema: float = 0.998
     save_interval: int = 250
     seed: int = 0
 
 
-def make_optimizer(settings: PretrainSettings) -> optax.GradientTransformation:
-    """AdamW with warm-up, cosine decay and global-norm clipping."""
-    schedule = optax.warmup_cosine_decay_schedule(
-        0.0, settings.peak_lr, settings.warmup_steps, settings.steps, settings.peak_lr / 100
-    )
+def make_optimizer(peak_lr: float, warmup_steps: int, steps: int) -> optax.GradientTransformation:
+    """AdamW with warm-up, cosine decay to a hundredth and global-norm clipping."""
+    schedule = optax.warmup_cosine_decay_schedule(0.0, peak_lr, warmup_steps, steps, peak_lr / 100)
     return optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(schedule, b1=0.9, b2=0.95, weight_decay=1e-4))
 
 
-def initial_state(config: ModelConfig, tokenizer: bytes, objects: int, settings: PretrainSettings) -> dict[str, Any]:
-    """Weights, their average, and the optimiser's state before the first step."""
-    key_model, key_head = jax.random.split(jax.random.key(settings.seed))
-    trainable = {
+def _optimizer(settings: PretrainSettings) -> optax.GradientTransformation:
+    return make_optimizer(settings.peak_lr, settings.warmup_steps, settings.steps)
+
+
+def initial_weights(config: ModelConfig, tokenizer: bytes, objects: int, seed: int) -> dict[str, Any]:
+    """Random model and auxiliary heads."""
+    key_model, key_head = jax.random.split(jax.random.key(seed))
+    return {
         "model": initialise(config, tokenizer, key_model),
         "auxiliary": init_head(key_head, config.paligemma.width, objects, 2),
     }
+
+
+def prepare_vision(
+    weights: dict[str, Any], config: ModelConfig, arrays: TrainingArrays, settings: PretrainSettings
+) -> dict[str, Any]:
+    """Teach the image encoder the auxiliary tasks, before there is any policy.
+
+    Returns:
+        The weights with encoder and auxiliary heads replaced.
+    """
+    optimizer = make_optimizer(settings.vision_lr, settings.warmup_steps, settings.vision_steps)
+
+    @functools.partial(jax.jit, donate_argnums=(0, 1))
+    def step(trainable: Any, state: Any, batch: dict[str, jax.Array], key: jax.Array) -> tuple[Any, Any, Any]:
+        gradients, parts = jax.grad(vision_loss, has_aux=True)(trainable, batch, key, config)
+        updates, state = optimizer.update(gradients, state, trainable)
+        return optax.apply_updates(trainable, updates), state, parts
+
+    trainable = {"img": weights["model"]["PaliGemma"]["img"], "auxiliary": weights["auxiliary"]}
+    state = optimizer.init(trainable)
+    batches = arrays.batches(settings.batch_size, settings.seed + 2, 0)
+    keys = jax.random.split(jax.random.key(settings.seed + 2), settings.vision_steps)
+    for key, batch in track(zip(keys, batches, strict=False), "image encoder", total=settings.vision_steps):
+        trainable, state, parts = step(trainable, state, batch, key)
+    if settings.vision_steps:
+        print("image encoder: " + ", ".join(f"{name} {float(value):.4f}" for name, value in parts.items()))
+    paligemma = weights["model"]["PaliGemma"] | {"img": trainable["img"]}
+    return {"model": weights["model"] | {"PaliGemma": paligemma}, "auxiliary": trainable["auxiliary"]}
+
+
+def initial_state(trainable: dict[str, Any], settings: PretrainSettings) -> dict[str, Any]:
+    """Weights, their average, and the optimiser's state before the first step."""
     return {
         "trainable": trainable,
         "average": jax.tree.map(jnp.copy, trainable["model"]),
-        "optimizer": make_optimizer(settings).init(trainable),
+        "optimizer": _optimizer(settings).init(trainable),
         "step": jnp.zeros((), jnp.int32),
     }
 
@@ -81,7 +119,7 @@ def train_step(
     (_, parts), gradients = jax.value_and_grad(pretraining_loss, has_aux=True)(
         state["trainable"], batch, key, config, settings.draws
     )
-    updates, optimizer = make_optimizer(settings).update(gradients, state["optimizer"], state["trainable"])
+    updates, optimizer = _optimizer(settings).update(gradients, state["optimizer"], state["trainable"])
     trainable: Any = optax.apply_updates(state["trainable"], updates)
     # Early on the average follows the weights, or it would remember the initialisation.
     decay = jnp.minimum(settings.ema, (1 + state["step"]) / (10 + state["step"]))
@@ -123,9 +161,12 @@ def pretrain(
     """
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / "state.npz"
-    state = initial_state(config, tokenizer, arrays.cubes.shape[1], settings)
+    weights = initial_weights(config, tokenizer, arrays.cubes.shape[1], settings.seed)
     if path.exists():
-        state = load_state(state, path)
+        state = load_state(initial_state(weights, settings), path)
+    else:
+        state = initial_state(prepare_vision(weights, config, arrays, settings), settings)
+        save_state(state, path)
     first = int(state["step"])
     note = TextColumn("{task.fields[note]}")
     columns = (TextColumn("pretrain"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), note)
