@@ -37,7 +37,9 @@ def golden_files(paths: list[Path]) -> list[Path]:
         if path.is_file():
             found.append(path)
             continue
-        inside = sorted([*path.glob("**/*.npz"), *path.glob("**/manifests/*.json")])
+        # Resolved, so that the folder `manifests` itself can be given from anywhere.
+        manifests = (file for file in path.resolve().glob("**/*.json") if file.parent.name == "manifests")
+        inside = sorted([*path.glob("**/*.npz"), *manifests])
         if not inside:
             raise ModelError(f"golden: nothing to compare in {path}; give .npz files or a folder of them")
         found += inside
