@@ -1,17 +1,18 @@
-"""Shape and initialiser of every parameter, derived from the config alone."""
+"""Shape and initial distribution of every parameter, derived from the config alone."""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Literal
 
-import jax
-from jax.nn import initializers as init
+import numpy as np
 
 from robosteer_model.config import GemmaConfig, LoraConfig, ModelConfig, SiglipConfig
 
 # openpi's LoRA draws *both* factors at this scale, so that adding an adapter perturbs the base model.
 LORA_STDDEV = 0.01
+# Standard deviation of a standard normal cut at two deviations.
+_CUT_STDDEV = 0.87962566103423978
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,18 +21,53 @@ class ParamSpec:
 
     Attributes:
         shape: with the leading layer axis where layers are scanned.
-        initializer: (key, shape, dtype) -> array, aware of the layer axis.
+        kind: `constant`, `normal`, `cut_normal` (cut at two deviations) or `uniform`.
+        scale: the constant, the standard deviation after the cut, or the largest magnitude.
     """
 
     shape: tuple[int, ...]
-    initializer: Any
+    kind: Literal["constant", "normal", "cut_normal", "uniform"]
+    scale: float
+
+    def draw(self, rng: np.random.Generator) -> np.ndarray:
+        """A float32 array from the distribution."""
+        if self.kind == "constant":
+            return np.full(self.shape, self.scale, np.float32)
+        if self.kind == "uniform":
+            return (2 * rng.random(self.shape, np.float32) - 1) * np.float32(self.scale)
+        values = rng.standard_normal(self.shape, np.float32)
+        if self.kind == "normal":
+            return values * np.float32(self.scale)
+        while (outside := np.abs(values) > 2).any():
+            values[outside] = rng.standard_normal(int(outside.sum()), np.float32)
+        return values * np.float32(self.scale / _CUT_STDDEV)
+
+
+def _constant(value: float, *shape: int) -> ParamSpec:
+    return ParamSpec(shape, "constant", value)
+
+
+def _normal(stddev: float, *shape: int) -> ParamSpec:
+    return ParamSpec(shape, "normal", stddev)
+
+
+def _lecun(fan_in: int, *shape: int) -> ParamSpec:
+    """LeCun normal: variance 1 / fan_in, cut at two deviations."""
+    return ParamSpec(shape, "cut_normal", fan_in**-0.5)
+
+
+def _xavier(fan_in: int, fan_out: int, *shape: int) -> ParamSpec:
+    """Xavier uniform of a (fan_in, fan_out) matrix, whatever its shape as stored."""
+    return ParamSpec(shape, "uniform", (6 / (fan_in + fan_out)) ** 0.5)
 
 
 def param_specs(config: ModelConfig) -> dict[str, ParamSpec]:
     """Every leaf of the model by its `/`-joined path."""
     width = config.paligemma.width
     specs = {f"PaliGemma/img/{path}": spec for path, spec in _siglip(config.siglip, width).items()}
-    specs["PaliGemma/llm/embedder/input_embedding"] = ParamSpec((config.vocab_size, width), _embedding_init(config))
+    # pi0-FAST's embedding starts at zero.
+    embedding = 0.0 if config.model_type == "pi0_fast" else 0.01
+    specs["PaliGemma/llm/embedder/input_embedding"] = _normal(embedding, config.vocab_size, width)
     fast = config.model_type == "pi0_fast"
     for path, spec in _expert(config.paligemma, "", adaptive=False, fast=fast).items():
         specs[f"PaliGemma/llm/{path}"] = spec
@@ -42,16 +78,8 @@ def param_specs(config: ModelConfig) -> dict[str, ParamSpec]:
     return specs
 
 
-def _embedding_init(config: ModelConfig) -> Any:
-    return init.zeros if config.model_type == "pi0_fast" else init.normal(0.01)
-
-
-def _lecun(in_axis: int | tuple[int, ...], *batch_axis: int) -> Any:
-    return init.lecun_normal(in_axis=in_axis, out_axis=-1, batch_axis=batch_axis)
-
-
 def _linear(fan_in: int, fan_out: int) -> dict[str, ParamSpec]:
-    return {"kernel": ParamSpec((fan_in, fan_out), init.lecun_normal()), "bias": ParamSpec((fan_out,), init.zeros)}
+    return {"kernel": _lecun(fan_in, fan_in, fan_out), "bias": _constant(0, fan_out)}
 
 
 def _projections(config: ModelConfig, width: int) -> dict[str, ParamSpec]:
@@ -66,11 +94,12 @@ def _projections(config: ModelConfig, width: int) -> dict[str, ParamSpec]:
 
 
 def _norm(prefix: str, width: int, layers: tuple[int, ...], *, adaptive: bool) -> dict[str, ParamSpec]:
+    """Zeros: the plain norm multiplies by 1 + scale; the adaptive one starts with closed gates."""
     if not adaptive:
-        return {f"{prefix}/scale": ParamSpec((*layers, width), init.zeros)}
+        return {f"{prefix}/scale": _constant(0, *layers, width)}
     return {
-        f"{prefix}/Dense_0/kernel": ParamSpec((*layers, width, 3 * width), init.zeros),
-        f"{prefix}/Dense_0/bias": ParamSpec((*layers, 3 * width), init.zeros),
+        f"{prefix}/Dense_0/kernel": _constant(0, *layers, width, 3 * width),
+        f"{prefix}/Dense_0/bias": _constant(0, *layers, 3 * width),
     }
 
 
@@ -78,39 +107,33 @@ def _expert(gemma: GemmaConfig, suffix: str, *, adaptive: bool, fast: bool) -> d
     """Leaves of one Gemma expert below `llm/`; expert 1's modules carry the suffix `_1`."""
     layers, d, f = gemma.depth, gemma.width, gemma.mlp_dim
     n, k, h = gemma.num_heads, gemma.num_kv_heads, gemma.head_dim
-    output_fan_in = -2 if fast else (-3, -2)
-    output_batch = (0, 1) if fast else (0,)
-    attn = {f"attn_vec_einsum{suffix}": ParamSpec((layers, n, h, d), _lecun(output_fan_in, *output_batch))}
+    attn = {f"attn_vec_einsum{suffix}": _lecun(h if fast else n * h, layers, n, h, d)}
     if n == k:
-        attn[f"qkv_einsum{suffix}"] = ParamSpec((layers, 3, n, d, h), _lecun(-2, 0, 1, 2))
+        attn[f"qkv_einsum{suffix}"] = _lecun(d, layers, 3, n, d, h)
     else:
-        attn[f"q_einsum{suffix}"] = ParamSpec((layers, n, d, h), _lecun(-2, 0, 1))
-        attn[f"kv_einsum{suffix}"] = ParamSpec((layers, 2, k, d, h), _lecun(-2, 0, 1, 2))
+        attn[f"q_einsum{suffix}"] = _lecun(d, layers, n, d, h)
+        attn[f"kv_einsum{suffix}"] = _lecun(d, layers, 2, k, d, h)
     specs: dict[str, ParamSpec] = {}
     for name, spec in attn.items():
         specs[f"layers/attn/{name}/w"] = spec
-        if gemma.lora_attn:
-            for leaf, factor in _lora(spec.shape, gemma.lora_attn).items():
-                specs[f"layers/attn/{name}/lora_{leaf}"] = factor
-    ffn = {
-        "gating_einsum": ParamSpec((layers, 2, d, f), _lecun(-2, 0, 1)),
-        "linear": ParamSpec((layers, f, d), _lecun(-2, 0)),
-    }
-    for name, spec in ffn.items():
+        for leaf, factor in _lora(spec.shape, gemma.lora_attn).items():
+            specs[f"layers/attn/{name}/lora_{leaf}"] = factor
+    for name, spec in {"gating_einsum": _lecun(d, layers, 2, d, f), "linear": _lecun(f, layers, f, d)}.items():
         specs[f"layers/mlp{suffix}/{name}"] = spec
-        if gemma.lora_ffn:  # siblings of the weight here, children of the einsum above: openpi's tree
-            for leaf, factor in _lora(spec.shape, gemma.lora_ffn).items():
-                specs[f"layers/mlp{suffix}/{name}_lora_{leaf}"] = factor
+        # Siblings of the weight here, children of the einsum above: openpi's tree.
+        for leaf, factor in _lora(spec.shape, gemma.lora_ffn).items():
+            specs[f"layers/mlp{suffix}/{name}_lora_{leaf}"] = factor
     for name in ("pre_attention_norm", "pre_ffw_norm"):
         specs |= _norm(f"layers/{name}{suffix}", d, (layers,), adaptive=adaptive)
     return specs | _norm(f"final_norm{suffix}", d, (), adaptive=adaptive)
 
 
-def _lora(shape: tuple[int, ...], lora: LoraConfig) -> dict[str, ParamSpec]:
-    normal = init.normal(LORA_STDDEV)
+def _lora(shape: tuple[int, ...], lora: LoraConfig | None) -> dict[str, ParamSpec]:
+    if lora is None:
+        return {}
     return {
-        "a": ParamSpec((*shape[:-1], lora.rank), normal),
-        "b": ParamSpec((*shape[:-2], lora.rank, shape[-1]), normal),
+        "a": _normal(LORA_STDDEV, *shape[:-1], lora.rank),
+        "b": _normal(LORA_STDDEV, *shape[:-2], lora.rank, shape[-1]),
     }
 
 
@@ -120,45 +143,27 @@ def _siglip(siglip: SiglipConfig, out: int) -> dict[str, ParamSpec]:
     h = w // n
     block = "Transformer/encoderblock"
     mha = f"{block}/MultiHeadDotProductAttention_0"
-    xavier = _Layered(init.xavier_uniform())
-    small = init.normal(1e-6)
+    patch = siglip.patch_size[0] * siglip.patch_size[1] * 3
     specs = {
-        "embedding/kernel": ParamSpec((*siglip.patch_size, 3, w), init.lecun_normal(in_axis=(0, 1, 2))),
-        "embedding/bias": ParamSpec((w,), init.zeros),
-        "pos_embedding": ParamSpec((1, siglip.num_tokens, w), init.normal(w**-0.5)),
-        f"{block}/MlpBlock_0/Dense_0/kernel": ParamSpec((layers, w, f), xavier),
-        f"{block}/MlpBlock_0/Dense_0/bias": ParamSpec((layers, f), small),
-        f"{block}/MlpBlock_0/Dense_1/kernel": ParamSpec((layers, f, w), xavier),
-        f"{block}/MlpBlock_0/Dense_1/bias": ParamSpec((layers, w), small),
-        f"{mha}/out/kernel": ParamSpec((layers, n, h, w), _Layered(init.xavier_uniform(), (n * h, w))),
-        f"{mha}/out/bias": ParamSpec((layers, w), init.zeros),
-        "head/kernel": ParamSpec((w, out), init.zeros),
-        "head/bias": ParamSpec((out,), init.zeros),
+        "embedding/kernel": _lecun(patch, *siglip.patch_size, 3, w),
+        "embedding/bias": _constant(0, w),
+        "pos_embedding": _normal(w**-0.5, 1, siglip.num_tokens, w),
+        f"{block}/MlpBlock_0/Dense_0/kernel": _xavier(w, f, layers, w, f),
+        f"{block}/MlpBlock_0/Dense_0/bias": _normal(1e-6, layers, f),
+        f"{block}/MlpBlock_0/Dense_1/kernel": _xavier(f, w, layers, f, w),
+        f"{block}/MlpBlock_0/Dense_1/bias": _normal(1e-6, layers, w),
+        f"{mha}/out/kernel": _xavier(w, w, layers, n, h, w),
+        f"{mha}/out/bias": _constant(0, layers, w),
+        # A fresh model gets zero image tokens.
+        "head/kernel": _constant(0, w, out),
+        "head/bias": _constant(0, out),
     }
     for name in ("query", "key", "value"):
-        specs[f"{mha}/{name}/kernel"] = ParamSpec((layers, w, n, h), _Layered(init.xavier_uniform(), (w, n * h)))
-        specs[f"{mha}/{name}/bias"] = ParamSpec((layers, n, h), init.zeros)
-    for name, lead in ((f"{block}/LayerNorm_0", (layers,)), (f"{block}/LayerNorm_1", (layers,))):
-        specs[f"{name}/scale"] = ParamSpec((*lead, w), init.ones)
-        specs[f"{name}/bias"] = ParamSpec((*lead, w), init.zeros)
-    specs["Transformer/encoder_norm/scale"] = ParamSpec((w,), init.ones)
-    specs["Transformer/encoder_norm/bias"] = ParamSpec((w,), init.zeros)
+        specs[f"{mha}/{name}/kernel"] = _xavier(w, w, layers, w, n, h)
+        specs[f"{mha}/{name}/bias"] = _constant(0, layers, n, h)
+    for name in ("LayerNorm_0", "LayerNorm_1"):
+        specs[f"{block}/{name}/scale"] = _constant(1, layers, w)
+        specs[f"{block}/{name}/bias"] = _constant(0, layers, w)
+    specs["Transformer/encoder_norm/scale"] = _constant(1, w)
+    specs["Transformer/encoder_norm/bias"] = _constant(0, w)
     return specs
-
-
-@dataclasses.dataclass(frozen=True)
-class _Layered:
-    """An initialiser applied per layer on a matrix view, as flax's dense layers do.
-
-    Attributes:
-        initializer: for a (fan_in, fan_out) matrix.
-        matrix: the shape in which fans are counted; None for the layer's own.
-    """
-
-    initializer: Any
-    matrix: tuple[int, int] | None = None
-
-    def __call__(self, key: jax.Array, shape: tuple[int, ...], dtype: Any) -> jax.Array:
-        matrix = self.matrix or shape[1:]
-        keys = jax.random.split(key, shape[0])
-        return jax.vmap(lambda k: self.initializer(k, matrix, dtype))(keys).reshape(shape)

@@ -12,10 +12,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from robosteer_model.config import ModelConfig
 from robosteer_model.errors import ModelError
-from robosteer_model.param_specs import ParamSpec, param_specs
+from robosteer_model.param_specs import param_specs
 
 Tree = dict[str, Any]
 
@@ -28,23 +29,22 @@ def param_shapes(config: ModelConfig) -> Tree:
 
 
 def init_params(config: ModelConfig, key: jax.Array) -> Tree:
-    """Draw fresh float32 parameters with openpi's initialisers (the distribution, not openpi's random stream).
+    """Draw fresh float32 parameters with openpi's initial distributions (not openpi's random stream).
 
-    A fresh pi0 model is blind on purpose: the SigLIP head and adaRMS gates start at zero.
+    A fresh pi0 model is blind on purpose: the SigLIP head and adaRMS gates start at zero. Drawn on the host, so that
+    nothing compiles.
 
     Args:
         config: the model.
-        key: a `jax.random.key`; each leaf folds its own path in, so adding leaves changes no other.
+        key: a `jax.random.key`; each leaf mixes its own path in, so adding leaves changes no other.
     """
-    return unflatten({path: _draw(spec, _leaf_key(key, path)) for path, spec in param_specs(config).items()})
-
-
-def _leaf_key(key: jax.Array, path: str) -> jax.Array:
-    return jax.random.fold_in(key, zlib.crc32(path.encode()))
-
-
-def _draw(spec: ParamSpec, key: jax.Array) -> jax.Array:
-    return spec.initializer(key, spec.shape, jnp.float32)
+    seed = np.asarray(jax.random.key_data(key)).tolist()
+    return unflatten(
+        {
+            path: jnp.asarray(spec.draw(np.random.default_rng([*seed, zlib.crc32(path.encode())])))
+            for path, spec in param_specs(config).items()
+        }
+    )
 
 
 def flatten(tree: Mapping[str, Any]) -> dict[str, Any]:

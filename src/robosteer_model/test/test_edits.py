@@ -90,9 +90,8 @@ def test_blend_is_the_stated_formula_and_touches_nothing_else(inputs, plain):
     assert abs(np.mean(noise)) < 0.02
     only_ffn = Edits(prefix=both().prefix[:1])
     after, before = observed(*inputs, only_ffn)[1]["prefix.ffn.post"][0], plain[1]["prefix.ffn.post"][0]
-    np.testing.assert_allclose(
-        after[..., 3], before[..., 3] + 0.5 * (2.5 + 0.5 * before[..., 3] - before[..., 3]), rtol=1e-5
-    )
+    a = before[..., 3]
+    np.testing.assert_allclose(after[..., 3], a + 0.5 * (2.5 + 0.5 * a - a), rtol=1e-5)
     np.testing.assert_array_equal(np.delete(after, 3, axis=-1), np.delete(before, 3, axis=-1))
 
 

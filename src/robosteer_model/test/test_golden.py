@@ -102,9 +102,8 @@ def test_sizes_come_from_the_file():
     content = json.loads((GOLDEN / "shared_pi0_lora_config.json").read_text())
     content["paligemma"] |= {"num_kv_heads": 4, "width": 96}
     content["siglip"] |= {"patch_size": [16, 8], "width": 40}
-    config = model_file.model_config(
-        {"config_json": np.asarray(json.dumps(content | {"action_expert": content["paligemma"]}))}
-    )
+    content["action_expert"] = content["paligemma"]
+    config = model_file.model_config({"config_json": np.asarray(json.dumps(content))})
     assert config.paligemma.num_kv_heads == 4
     assert config.siglip.num_tokens == 14 * 28
     assert config.paligemma.lora_attn == dataclasses.replace(config.paligemma.lora_attn, rank=4, alpha=8.0)

@@ -75,10 +75,8 @@ def test_fresh_parameters_have_the_declared_shapes_and_openpis_zeros():
 
 
 def test_initial_spread_counts_the_right_axes():
-    wide = tiny_config(
-        paligemma=GemmaConfig(64, 2, 256, num_heads=4, head_dim=16),
-        action_expert=GemmaConfig(64, 2, 256, num_heads=4, head_dim=16),
-    )
+    gemma = GemmaConfig(64, 2, 256, num_heads=4, head_dim=16)
+    wide = tiny_config(paligemma=gemma, action_expert=gemma)
     flat = flatten(init_params(wide, jax.random.key(0)))
     expected = {"attn/q_einsum/w": 64, "attn/kv_einsum/w": 64, "attn/attn_vec_einsum/w": 64, "mlp/linear": 256}
     for name, fan_in in expected.items():

@@ -56,8 +56,7 @@ def test_without_taps_or_edits_the_layers_return_nothing(model):
 
 
 def test_sites_hold_what_their_names_say(model, everything):
-    config, params, _, _ = model
-    taps = everything[1]
+    params, taps = model[1], everything[1]
     layers = params["PaliGemma"]["llm"]["layers"]
     for stream, suffix in (("prefix", ""), ("suffix", "_1")):
         found = {site: taps[f"{stream}.{site}"] for site in SITES}

@@ -13,9 +13,8 @@ PROMPT = 9
 
 def flow_config(**overrides):
     """pi0.5 with two cameras and short prompts, four tokens per image."""
-    return tiny_config(
-        **({"cameras": CAMERAS, "max_token_len": PROMPT, "action_horizon": 3, "action_dim": 4} | overrides)
-    )
+    sizes = {"cameras": CAMERAS, "max_token_len": PROMPT, "action_horizon": 3, "action_dim": 4}
+    return tiny_config(**(sizes | overrides))
 
 
 def fast_config(**overrides):
