@@ -183,7 +183,7 @@ def test_processes_are_numbered_through_the_whole_launch(bench) -> None:
 def test_substitutions_of_paths_environment_and_commands(bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SET", "1")
     plan = bench.plan(
-        """LogInfo(msg=PathJoinSubstitution([FindPackageShare("demo"), "a", ["b", ".yaml"]])),
+        """LogInfo(msg=PathJoinSubstitution([FindPackageShare("demo"), "a", "b.yaml"])),
         LogInfo(msg=[EnvironmentVariable("SET"), EnvironmentVariable("UNSET", default_value="2")]),
         LogInfo(msg=Command(["echo ", "x y"])), LogInfo(msg=FindExecutable(name="sh")),
         LogInfo(msg=FindPackagePrefix("demo"))"""
@@ -214,6 +214,7 @@ def test_substitutions_of_paths_environment_and_commands(bench, monkeypatch: pyt
             "from launch.actions import GroupAction\nGroupAction([], forwarding=False)",
             r"GroupAction\(forwarding=False\)",
         ),
+        ("from launch.substitutions import *\nPathJoinSubstitution([['a', 'b']])", r"PathJoinSubstitution\(.*\)"),
         ("from launch.event_handlers import OnProcessIO", "launch.event_handlers.OnProcessIO"),
     ],
 )

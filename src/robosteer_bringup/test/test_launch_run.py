@@ -104,7 +104,7 @@ def test_registered_handlers_answer_their_own_process_only(bench) -> None:
     )
     said = [line.removeprefix("[INFO] [launch.user]: ") for line in lines if "launch.user" in line]
     assert code == 0
-    assert sorted(said) == ["first is over", "only once", "start node-1", "start other-2"]
+    assert sorted(said) == ["first is over", "only once", "start node-1", "start other-2", "stopping"]
 
 
 def test_timer_and_emit_event(bench) -> None:
@@ -171,6 +171,26 @@ def test_an_error_in_a_handler_stops_the_running_processes(bench) -> None:
     with pytest.raises(LaunchError, match="found no executable 'missing'"):
         bench.run(f"{node('stay', ready)}, {node('wait', ready, extra='on_exit=' + node('missing'))}")
     assert "[stay-1] got SIGINT" in bench.capsys.readouterr().out
+
+
+def test_a_handler_function_that_fails_stops_the_running_processes(bench) -> None:
+    bench.program("stay", STOPPABLE.format(on_int="exit 0"))
+    bench.program("wait", WAIT_FOR)
+    ready = bench.root / "a"
+    with pytest.raises(LaunchError, match="OnProcessExit handler: ZeroDivisionError"):
+        bench.run(f"{node('stay', ready)}, {node('wait', ready, extra='on_exit=lambda event, _: 1 / 0')}")
+    assert "[stay-1] got SIGINT" in bench.capsys.readouterr().out
+
+
+def test_a_reader_that_goes_away_stops_the_launch(bench) -> None:
+    bench.program("stay", STOPPABLE.format(on_int="exit 0"))
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "robosteer_bringup.cli", "launch", "--builtin"]
+    path = bench.file(node("stay", bench.root / "a"))
+    done = subprocess.run([*command, str(path)], stdout=writer, stderr=subprocess.PIPE, timeout=60, check=False)
+    os.close(writer)
+    assert done.stderr == b""
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])

@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from robosteer_bringup.launcher.context import Entity, LaunchContext
 from robosteer_bringup.launcher.description import Action, LaunchDescription, check_entities
-from robosteer_bringup.launcher.errors import refuse_keywords
+from robosteer_bringup.launcher.errors import LaunchError, refuse_keywords
 
 
 @dataclass(frozen=True)
@@ -79,11 +79,19 @@ class EventHandler:
         return isinstance(event, self.kind) and (self.target is None or getattr(event, "action", None) is self.target)
 
     def handle(self, event: Event, context: LaunchContext) -> tuple[Entity, ...]:
-        """Return the entities to visit."""
+        """Return the entities to visit.
+
+        Raises:
+            LaunchError: if the handler is a function that fails or returns something else.
+        """
         if self.handle_once:
             context.handlers.remove(self)
-        answer = self.answer
-        result = as_entities(answer(event, context)) if callable(answer) else as_entities(answer)
+        if not callable(self.answer):
+            return as_entities(self.answer)
+        try:
+            result = as_entities(self.answer(event, context))
+        except Exception as error:  # A launch file's own function; its failure must stop the launch in order.
+            raise LaunchError(f"{type(self).__name__} handler: {type(error).__name__}: {error}") from error
         check_entities(result, type(self).__name__)
         return result
 

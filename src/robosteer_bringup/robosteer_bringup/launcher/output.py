@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import TextIO
@@ -41,11 +41,13 @@ class Output:
     Attributes:
         screen: Where the user looks.
         log_file: Where every line goes, those of output='log' too; None keeps no log.
+        on_closed: Called, perhaps repeatedly, when the screen's reader is gone (`robosteer record | head`).
     """
 
     def __init__(self, screen: TextIO | None = None, log_file: TextIO | None = None) -> None:
         self.screen = sys.stdout if screen is None else screen
         self.log_file = log_file
+        self.on_closed: Callable[[], None] = lambda: None
 
     def process_line(self, name: str, line: str, *, visible: bool) -> None:
         """Take one line that a process wrote."""
@@ -56,7 +58,11 @@ class Output:
         self._write(f"[{level}] [{name}]: {text}", True)
 
     def _write(self, line: str, visible: bool) -> None:
-        if visible:
-            print(line, file=self.screen, flush=True)
         if self.log_file is not None:
             print(f"{datetime.now().timestamp():.6f} {line}", file=self.log_file, flush=True)
+        if not visible:
+            return
+        try:
+            print(line, file=self.screen, flush=True)
+        except BrokenPipeError:
+            self.on_closed()

@@ -98,6 +98,10 @@ class ManagedProcess:
             else:
                 return
 
+    def kill(self) -> None:
+        """End the whole group at once."""
+        self._send(signal.SIGKILL)
+
     def died(self, returncode: int) -> bool:
         """Return whether this end is a failure: not exit code 0, and not the end by SIGINT or SIGTERM we asked for."""
         asked = {-signum for signum in self.signals if signum != signal.SIGKILL}

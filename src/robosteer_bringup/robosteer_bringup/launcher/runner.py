@@ -29,6 +29,7 @@ class Runner:
         self.context = LaunchContext(runtime=self, environment=dict(environment), scratch=scratch)
         self.exit_code = 0
         self._output = output
+        output.on_closed = lambda: self.request_shutdown("nobody reads the output any more")
         self._events: asyncio.Queue[Event] = asyncio.Queue()
         self._pending = 0  # Processes and timers whose final event has not been handled yet.
         self._running: list[ManagedProcess] = []
@@ -50,10 +51,13 @@ class Runner:
             loop.add_signal_handler(signum, self._interrupt, signum)
         try:
             self._visit([description])
-            while self._pending or not self._events.empty():
-                self._handle(await self._events.get())
+            await self._until_idle()
+            self.request_shutdown("idle")
+            await self._until_idle()
             await asyncio.gather(*self._tasks)
         finally:
+            for process in self._running:  # Empty, unless a bug of ours brought us here: no robot is left moving.
+                process.kill()
             for signum in _STOP_SIGNALS:
                 loop.remove_signal_handler(signum)
         if self._error is not None:
@@ -84,14 +88,21 @@ class Runner:
         """Show one line to the user."""
         self._output.message("INFO", "launch.user", text)
 
+    async def _until_idle(self) -> None:
+        while self._pending or not self._events.empty():
+            self._handle(await self._events.get())
+
     def _visit(self, entities: Iterable[Entity]) -> None:
         try:
             for entity in entities:
                 visit(entity, self.context)
         except LaunchError as error:
-            self._error = self._error or error
-            self.exit_code = 1
-            self.request_shutdown(str(error))
+            self._fail(error)
+
+    def _fail(self, error: LaunchError) -> None:
+        self._error = self._error or error
+        self.exit_code = 1
+        self.request_shutdown(str(error))
 
     def _handle(self, event: Event) -> None:
         if isinstance(event, ProcessExited | TimerFired):
@@ -99,7 +110,12 @@ class Runner:
         if isinstance(event, TimerFired):
             self._visit(event.entities)
         for handler in [handler for handler in self.context.handlers if handler.matches(event)]:
-            self._visit(handler.handle(event, self.context))
+            try:
+                entities = handler.handle(event, self.context)
+            except LaunchError as error:
+                self._fail(error)
+            else:
+                self._visit(entities)
 
     def _interrupt(self, signum: signal.Signals) -> None:
         again = " again, already stopping" if self._stopping.is_set() else ""
@@ -109,15 +125,23 @@ class Runner:
     def _spawn(self, coroutine: asyncio.coroutines.Coroutine[None, None, None]) -> None:  # type: ignore[name-defined]
         task = asyncio.get_running_loop().create_task(coroutine)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._finished)
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        if task.cancelled() or task.exception() is None:
+            self._tasks.discard(task)
+        else:  # A bug: run() raises it when everything has been stopped.
+            self.request_shutdown("internal error")
 
     async def _run_process(self, spec: ProcessSpec, action: object) -> None:
         process = ManagedProcess(spec, self._output)
         returncode = 0
-        # Between the visit and this task's first step the launch may have been stopped.
-        if not self._stopping.is_set():
-            returncode = await self._until_exit(process, action)
-        self._events.put_nowait(ProcessExited(action, spec.name, process.pid, spec.command, returncode))
+        try:
+            # Between the visit and this task's first step the launch may have been stopped.
+            if not self._stopping.is_set():
+                returncode = await self._until_exit(process, action)
+        finally:
+            self._events.put_nowait(ProcessExited(action, spec.name, process.pid, spec.command, returncode))
 
     async def _until_exit(self, process: ManagedProcess, action: object) -> int:
         spec = process.spec

@@ -134,8 +134,12 @@ class EnvironmentVariable(Substitution):
 class PathJoinSubstitution(Substitution):
     """Path components joined by the operating system's separator."""
 
-    def __init__(self, substitutions: Iterable[SomeSubstitutions]) -> None:
-        self.parts = tuple(normalize(part) for part in substitutions)
+    def __init__(self, substitutions: Iterable[str | Path | Substitution]) -> None:
+        self.parts = tuple(substitutions)
+        for part in self.parts:
+            # Newer releases take lists of parts as one component; Jazzy does not.
+            if not isinstance(part, str | Path | Substitution):
+                raise UnsupportedConstructError(f"PathJoinSubstitution([{part!r}])")
 
     def perform(self, context: LaunchContext) -> str:
         """Return the joined path."""
