@@ -28,13 +28,12 @@ from robosteer_model.checkpoint_layout import (
     Layout,
     check_relative,
 )
+from robosteer_model.checkpoint_manifest import SCHEMA, Manifest, file_digests
 from robosteer_model.checkpoint_store import Leaf, check_leaves, list_leaves, read_leaf, write_tree
 from robosteer_model.config import ModelConfig, stock_config
 from robosteer_model.errors import ModelError
-from robosteer_model.jsonio import read_json
 from robosteer_model.norm_stats import NormStats, load_norm_stats, norm_stats_to_json
 
-SCHEMA = "robosteer.checkpoint/1"
 DEFAULT_ASSET_ID = "droid"
 MAX_TOKENIZER_BYTES = 64 * 1024 * 1024
 # "compute": the model's own compute dtype, which openpi's policy loader casts every parameter to.
@@ -69,45 +68,6 @@ class Checkpoint:
 
     def __post_init__(self) -> None:
         check_relative(self.asset_id, "asset_id")
-
-
-@dataclasses.dataclass(frozen=True)
-class Manifest:
-    """What `robosteer.json` says; every field is None or empty when a stock checkpoint has no such file."""
-
-    config: ModelConfig | None = None
-    asset_id: str | None = None
-    data_layout: str = "droid"
-    rig: str | None = None
-    action_convention: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    provenance: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-
-    @classmethod
-    def read(cls, path: Path) -> Manifest:
-        """Read and validate the file.
-
-        Raises:
-            ModelError: for another schema, unknown fields or wrong types.
-        """
-        if not path.exists():
-            return cls()
-        data = read_json(path)
-        if not isinstance(data, dict) or data.get("schema") != SCHEMA:
-            found = data.get("schema") if isinstance(data, dict) else type(data).__name__
-            raise ModelError(f"{path}: found schema {found!r}, expected {SCHEMA!r}; update RoboSteer or drop the file")
-        if not isinstance(data.get("model"), dict):
-            raise ModelError(f"{path}: found no 'model' object, expected the model config")
-        fields = {"asset_id": str, "data_layout": str, "rig": str, "action_convention": dict, "provenance": dict}
-        values: dict[str, Any] = {}
-        for name, kind in fields.items():
-            if data.get(name) is None:
-                continue
-            if not isinstance(data[name], kind):
-                raise ModelError(f"{path}: {name}: found {type(data[name]).__name__}, expected {kind.__name__}")
-            values[name] = data[name]
-        if unknown := sorted(set(data) - set(fields) - {"schema", "model"}):
-            raise ModelError(f"{path}: unknown fields {unknown}, expected some of {sorted(fields)}")
-        return cls(config=ModelConfig.from_json(data["model"]), **values)
 
 
 def expected_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
@@ -220,7 +180,7 @@ def load_checkpoint(
     )
 
 
-def _manifest_text(checkpoint: Checkpoint) -> str:
+def _manifest_text(checkpoint: Checkpoint, files: Mapping[str, str]) -> str:
     document = {
         "schema": SCHEMA,
         "model": checkpoint.config.to_json(),
@@ -229,6 +189,7 @@ def _manifest_text(checkpoint: Checkpoint) -> str:
         "rig": checkpoint.rig,
         "action_convention": dict(checkpoint.action_convention),
         "provenance": dict(checkpoint.provenance),
+        "files": dict(files),
     }
     return json.dumps(document, indent=2, allow_nan=False) + "\n"
 
@@ -265,7 +226,7 @@ def _write(root: Path, checkpoint: Checkpoint, value_level: bool) -> None:
         (stats_dir / NORM_STATS_FILE).write_text(norm_stats_to_json(dict(checkpoint.norm_stats)))
     if checkpoint.tokenizer is not None:
         (assets / TOKENIZER_FILE).write_bytes(checkpoint.tokenizer)
-    (root / MANIFEST_FILE).write_text(_manifest_text(checkpoint))
+    (root / MANIFEST_FILE).write_text(_manifest_text(checkpoint, file_digests(root)))
 
 
 def save_checkpoint(

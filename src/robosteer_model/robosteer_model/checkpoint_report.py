@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from robosteer_model.checkpoint import Manifest, choose_config, expected_shapes, load_assets, read_tokenizer
+from robosteer_model.checkpoint import choose_config, expected_shapes, load_assets, read_tokenizer
 from robosteer_model.checkpoint_layout import Layout
+from robosteer_model.checkpoint_manifest import Manifest, file_digests
 from robosteer_model.checkpoint_store import Leaf, check_leaves, list_leaves, read_leaf
 from robosteer_model.config import STOCK_CONFIGS, ModelConfig
 from robosteer_model.errors import ModelError
@@ -92,7 +93,7 @@ def _fitting(leaves: list[Leaf]) -> list[str]:
 
 
 def verify(path: PathLike, config: ModelConfig | str | None = None) -> list[str]:
-    """Every problem of a checkpoint: leaves, non-finite numbers, statistics, tokenizer.
+    """Every problem of a checkpoint: leaves, changed files, statistics, tokenizer, non-finite numbers.
 
     Args:
         path: the checkpoint.
@@ -111,6 +112,7 @@ def verify(path: PathLike, config: ModelConfig | str | None = None) -> list[str]
     problems = []
     for step in (
         lambda: check_leaves(leaves, expected_shapes(model), str(layout.root)),
+        lambda: _check_files(layout, manifest),
         lambda: _check_stats(layout, manifest, model),
         lambda: _check_tokenizer(layout, model),
     ):
@@ -131,6 +133,16 @@ def _unreadable(layout: Layout, leaves: list[Leaf]) -> Iterator[str]:
         bad = values.size - int(np.count_nonzero(np.isfinite(values)))
         if bad:
             yield f"checkpoint leaf {leaf.path}: found {bad} NaN or infinite values, expected finite ones; train again"
+
+
+def _check_files(layout: Layout, manifest: Manifest) -> None:
+    if not manifest.files:
+        return
+    found = file_digests(layout.root)
+    changed = [name for name, digest in manifest.files.items() if found.get(name) != digest]
+    if changed:
+        shown = ", ".join(changed[:3]) + (f" and {len(changed) - 3} more" if len(changed) > 3 else "")
+        raise ModelError(f"files: found {shown} changed or missing since it was saved; copy the checkpoint again")
 
 
 def _check_stats(layout: Layout, manifest: Manifest, config: ModelConfig) -> None:

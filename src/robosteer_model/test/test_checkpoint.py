@@ -100,7 +100,7 @@ def test_a_crash_while_saving_leaves_the_old_checkpoint(tmp_path, monkeypatch):
     path = save_checkpoint(tmp_path / "c", tiny_checkpoint())
     before = {p: p.read_bytes() for p in path.rglob("*") if p.is_file()}
 
-    def crash(checkpoint):
+    def crash(*_):
         raise OSError("disk full")
 
     monkeypatch.setattr(module, "_manifest_text", crash)

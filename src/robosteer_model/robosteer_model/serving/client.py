@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
@@ -36,19 +37,22 @@ class PolicyClient:
     ) -> None:
         self._uri = host if "://" in host else f"ws://{host}:{port}"
         self._timeout_s = timeout_s
+        self._stack = contextlib.ExitStack()
         self._connection = self._connect(token)
         self.metadata: dict[str, Any] = self._map(self._receive())
 
     def _connect(self, token: str | None) -> ClientConnection:
         headers = {"Authorization": f"Api-Key {token}"} if token else None
         try:
-            return connect(
-                self._uri,
-                compression=None,
-                max_size=MAX_ANSWER_BYTES,
-                additional_headers=headers,
-                open_timeout=self._timeout_s,
-                proxy=None,
+            return self._stack.enter_context(
+                connect(
+                    self._uri,
+                    compression=None,
+                    max_size=MAX_ANSWER_BYTES,
+                    additional_headers=headers,
+                    open_timeout=self._timeout_s,
+                    proxy=None,
+                )
             )
         except InvalidStatus as error:
             status = error.response.status_code
@@ -102,7 +106,7 @@ class PolicyClient:
 
     def close(self) -> None:
         """End the connection."""
-        self._connection.close()
+        self._stack.close()
 
     def __enter__(self) -> Self:
         return self

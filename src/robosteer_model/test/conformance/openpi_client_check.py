@@ -1,18 +1,20 @@
 """Talk to our policy server with openpi's own client. Runs outside our environment, see README.md."""
 
 import pathlib
+import secrets
 import subprocess
 import sys
 import threading
 import urllib.request
 
 import numpy as np
+import websockets.exceptions
 from openpi_client import image_tools, msgpack_numpy
 from openpi_client.action_chunk_broker import ActionChunkBroker
 from openpi_client.websocket_client_policy import WebsocketClientPolicy
 
 HERE = pathlib.Path(__file__).parent
-TOKEN = "a-secret"
+TOKEN = secrets.token_hex(16)
 
 
 def observation(prompt="pick up the red cube"):
@@ -65,8 +67,8 @@ def check_errors(port):
     try:
         WebsocketClientPolicy("127.0.0.1", port, api_key="wrong")
         refused = False
-    except Exception as error:
-        refused = "401" in str(error)
+    except websockets.exceptions.InvalidStatus as error:
+        refused = error.response.status_code == 401
     check("a wrong key is refused", refused)
 
 
