@@ -106,15 +106,16 @@ class LiveCell:
         """The cell's time since the start; resets do not touch it."""
         return self._steps * STEP_NS
 
-    def age_ns(self, now_ns: int) -> int:
-        """How long ago, on the steady clock, the present state was; this turns it into a stamp of any clock."""
-        return 0 if self._origin_ns is None else now_ns - self._origin_ns - self.time_ns
+    @property
+    def steady_ns(self) -> int:
+        """The moment on the steady clock that the present state stands for; never later than that clock's now."""
+        return (self._origin_ns or 0) + self.time_ns
 
     def steps_due(self, now_ns: int) -> int:
         """How many steps bring the cell's time up to the clock; a stall is taken note of and skipped."""
         if self._origin_ns is None:
             self._origin_ns = now_ns
-        behind = self.age_ns(now_ns)
+        behind = now_ns - self.steady_ns
         if behind > MAX_CATCH_UP_NS:
             self.counters.stalls += 1
             self.counters.stalled_s += (behind - STEP_NS) / 1e9

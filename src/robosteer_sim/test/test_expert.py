@@ -1,7 +1,7 @@
 """The scripted expert.
 
 Pins: success below 95 % for a colour; commands faster or rougher than the limits; an expert that works only at one rate
-or without latency; one that goes on lifting after the object slipped out; one that breaks its own pads on a turned cube.
+or without latency; one that goes on lifting after the object slipped out; a grasp that is not square to a turned cube.
 """
 
 import numpy as np

@@ -1,8 +1,8 @@
 """The moving cell.
 
-Pins: an arm that sags or drifts at rest; a servo that does not follow a velocity command; a stored-up jump after the arm
-was blocked; a gripper faster than the real one or with another polarity; a grasp that slips; motion that depends on what
-was simulated before; a tool frame that disagrees with the rig's.
+Pins: an arm that sags or drifts at rest; a servo that does not follow a velocity command; a stored-up jump after the
+arm was blocked; a gripper faster than the real one or with another polarity; a grasp that slips; motion that depends on
+what was simulated before; a tool frame that disagrees with the rig's.
 """
 
 import numpy as np

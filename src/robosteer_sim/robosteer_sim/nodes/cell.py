@@ -33,6 +33,8 @@ from robosteer_sim.tasks import OBJECTS
 
 STATE_SCHEMA = "robosteer.cell/1"
 TICK_S = 0.005
+CLOCK_READING_NS = 100_000
+"""Two clocks read one after the other within this time are read together."""
 RELIABLE = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.VOLATILE)
 COMMANDS = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT, durability=DurabilityPolicy.VOLATILE)
 """As ros2_control's velocity controllers subscribe under Fast DDS."""
@@ -73,6 +75,7 @@ class CellNode(StoppableNode):
         self._gripper = self.create_publisher(JointState, rig.gripper.state_topic, RELIABLE)
         self._state = self.create_publisher(String, "/cell/state", RELIABLE)
         self._clock_topic = self.create_publisher(ClockMessage, "/clock", RELIABLE) if self._publish_clock else None
+        self._ros_ahead_ns: int | None = None
         self._joint_pulse, self._gripper_pulse = Pulse(rig.arm.state_rate_hz), Pulse(rig.gripper.state_rate_hz)
         self._state_pulse = Pulse(10.0)
         self.create_subscription(Float64MultiArray, rig.arm.command_topic, self._on_command, COMMANDS)
@@ -151,6 +154,7 @@ class CellNode(StoppableNode):
     # Measurements -----------------------------------------------------------------------------------------------
 
     def _tick(self) -> None:
+        self._compare_clocks()
         now_ns = time.monotonic_ns()
         for _ in range(self._cell.steps_due(now_ns)):
             self._cell.step(now_ns)
@@ -162,11 +166,19 @@ class CellNode(StoppableNode):
                 self._publish_camera(name, topics)
                 break  # The others wait for the next tick: joint states must not be late.
 
+    def _compare_clocks(self) -> None:
+        """Note how far the ROS clock is ahead of the steady one, unless something came between the two readings."""
+        before = time.monotonic_ns()
+        ros = self.get_clock().now().nanoseconds
+        after = time.monotonic_ns()
+        if self._ros_ahead_ns is None or after - before < CLOCK_READING_NS:
+            self._ros_ahead_ns = ros - (before + after) // 2
+
     def _stamp_ns(self) -> int:
         """When the present state was: on the cell's own clock if it is published, else on the ROS clock."""
         if self._publish_clock:
             return self._cell.time_ns
-        return self.get_clock().now().nanoseconds - self._cell.age_ns(time.monotonic_ns())
+        return self._cell.steady_ns + (self._ros_ahead_ns or 0)
 
     def _publish_joints(self) -> None:
         physics, time_ns = self._cell.physics, self._cell.time_ns
