@@ -14,7 +14,7 @@ def generate_launch_description() -> LaunchDescription:
     arguments = [
         DeclareLaunchArgument("rig", default_value=default_rig, description="path of the rig file"),
         DeclareLaunchArgument("task", default_value="pick up red cube", description="instruction of the task"),
-        DeclareLaunchArgument("grid_cell", default_value="0", description="where the object lies, 0 ... 39"),
+        DeclareLaunchArgument("grid_cell", default_value="19", description="where the object lies, 0 ... 39"),
         DeclareLaunchArgument("seed", default_value="0", description="seed of the scene"),
         DeclareLaunchArgument(
             "publish_clock",
