@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-from ament_index_python.packages import PackageNotFoundError, get_package_share_directory
 
 from robosteer_bringup.demo import stages
 from robosteer_bringup.demo.process import ros_environment
 from robosteer_bringup.demo.settings import FULL, QUICK
 from robosteer_bringup.demo.summary import summarise
+from robosteer_bringup.launcher.resolve import package_share, with_ament_prefix
 from robosteer_rig.errors import RobosteerError
 
 
@@ -27,21 +28,15 @@ def _arguments(argv: list[str]) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def _share(package: str) -> Path:
-    try:
-        return Path(get_package_share_directory(package))
-    except PackageNotFoundError as error:
-        raise RobosteerError(f"{package}: found no such package in AMENT_PREFIX_PATH; run `make setup`") from error
-
-
 def make_workspace(out: Path, quick: bool) -> stages.Workspace:
     """Directories, environment and sizes of one run."""
     out = out.absolute()
+    environment = with_ament_prefix(dict(os.environ))
     (out / "logs").mkdir(parents=True, exist_ok=True)
     return stages.Workspace(
         out=out,
-        base=_share("robosteer_training") / "checkpoints" / "nano",
-        rig=_share("robosteer_bringup") / "config" / "rigs" / "sim_panda.yaml",
+        base=Path(package_share("robosteer_training", environment)) / "checkpoints" / "nano",
+        rig=Path(package_share("robosteer_bringup", environment)) / "config" / "rigs" / "sim_panda.yaml",
         environment=ros_environment(out / "logs" / "ros"),
         settings=QUICK if quick else FULL,
     )

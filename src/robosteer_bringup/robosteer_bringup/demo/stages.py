@@ -12,6 +12,9 @@ from robosteer_bringup.demo.process import robosteer_command, run_stage
 from robosteer_bringup.demo.settings import DemoSettings
 from robosteer_rig.errors import RobosteerError
 
+# A busy machine may need a while to finish a picture and say goodbye.
+STOP_PATIENCE_S = 15
+
 
 @dataclasses.dataclass(frozen=True)
 class Workspace:
@@ -85,6 +88,7 @@ def record(work: Workspace) -> None:
         f"out:={work.demos}",
         f"task:={settings.task}",
         f"episodes:={settings.episodes}",
+        f"sigterm_timeout:={STOP_PATIENCE_S}",
     )
     run_stage(command, work.log("record"), work.environment, show=_lines_of("scripted_operator"))
 
@@ -100,6 +104,7 @@ def steer(work: Workspace) -> None:
         *("--out", str(work.steered)),
         *("--steps", str(settings.steps)),
         *("--batch-size", str(settings.batch_size)),
+        *("--peak-lr", str(settings.peak_lr)),
     )
     run_stage(command, work.log("steer"), work.environment)
 
@@ -135,6 +140,7 @@ def deploy(work: Workspace) -> None:
         f"trial_cells:={cells}",
         f"trial_time_limit_s:={settings.time_limit_s}",
         f"trial_out:={work.trials}",
+        f"sigterm_timeout:={STOP_PATIENCE_S}",
     )
     run_stage(command, work.log("deploy"), work.environment, show=_lines_of("trial_runner"))
 
