@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-
 from robosteer_bringup.demo import stages
 from robosteer_bringup.demo.process import ros_environment
 from robosteer_bringup.demo.settings import FULL, QUICK
