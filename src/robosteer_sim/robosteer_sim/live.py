@@ -17,10 +17,12 @@ from robosteer_sim.tasks import LiftJudge, task_card
 
 STEP_NS = round(TIME_STEP_S * 1e9)
 COMMAND_TIMEOUT_NS = 100_000_000
-"""A velocity command is obeyed for this long; then the arm ramps to rest."""
+"""A velocity command is obeyed for this long, on the cell's time; then the arm ramps to rest."""
 RAMP_RAD_PER_S2 = 10.0
 MAX_CATCH_UP_NS = 100_000_000
-"""After a longer stall the cell's time is stretched instead of caught up."""
+"""After a longer stall the cell's time is not caught up: on a busy machine it runs in slow motion, not in bursts."""
+STALLED_STEPS = 5
+"""Steps taken instead."""
 
 
 @dataclasses.dataclass
@@ -85,14 +87,14 @@ class LiveCell:
         self._gripper = 0.0
         self.reset_count += 1
 
-    def command(self, joint_velocity: Sequence[float], now_ns: int) -> None:
+    def command(self, joint_velocity: Sequence[float]) -> None:
         """Take a velocity command, rad/s in the rig's joint order; a bad one counts as zero."""
         values = np.asarray(joint_velocity, dtype=float)
         if values.shape != self._command.shape or not np.isfinite(values).all():
             self.counters.rejected_commands += 1
             self._command_ns = None
             return
-        self._command, self._command_ns = values, now_ns
+        self._command, self._command_ns = values, self.time_ns
 
     def command_gripper(self, closed: float) -> None:
         """Take a gripper command, 0 open ... 1 closed; one that is not finite is ignored and counted."""
@@ -117,21 +119,22 @@ class LiveCell:
             self._origin_ns = now_ns
         behind = now_ns - self.steady_ns
         if behind > MAX_CATCH_UP_NS:
+            skipped = behind - STALLED_STEPS * STEP_NS
             self.counters.stalls += 1
-            self.counters.stalled_s += (behind - STEP_NS) / 1e9
-            self._origin_ns += behind - STEP_NS
-            behind = STEP_NS
+            self.counters.stalled_s += skipped / 1e9
+            self._origin_ns += skipped
+            behind -= skipped
         return max(0, behind // STEP_NS)
 
-    def step(self, now_ns: int) -> None:
+    def step(self) -> None:
         """Advance by one time step under the latest command, or towards rest without one."""
-        self.physics.step(self._obey(now_ns), self._gripper)
+        self.physics.step(self._obey(), self._gripper)
         self._steps += 1
         self.judge.observe(self.physics.time_s, self.physics.held_object(self.judge.card.success.height_m))
 
-    def _obey(self, now_ns: int) -> np.ndarray:
+    def _obey(self) -> np.ndarray:
         """(7,) rad/s to apply for one step."""
-        if self._command_ns is not None and now_ns - self._command_ns > COMMAND_TIMEOUT_NS:
+        if self._command_ns is not None and self.time_ns - self._command_ns > COMMAND_TIMEOUT_NS:
             self._command_ns = None
             self.counters.command_timeouts += bool(self._applied.any())
         if self._command_ns is not None:

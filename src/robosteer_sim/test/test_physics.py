@@ -101,7 +101,7 @@ def test_a_held_cube_does_not_slip(physics):
     held = CUBE_EDGE_M / 0.085
     assert physics.gripper_position == pytest.approx(1 - held, abs=0.03)
     start = physics.object_poses()["red cube"][2]
-    run(physics, 1.0, [0.3, 0.0, 0.0, 0.0, 0.0, 0.0, 0.5], gripper=1.0)
+    run(physics, 1.0, np.array([0.3, 0.0, 0.0, 0.0, 0.0, 0.0, 0.5]), gripper=1.0)
     run(physics, 3.0, gripper=1.0)
     assert physics.held_object(0.05) == "red cube"
     assert abs(physics.object_poses()["red cube"][2] - start) < 0.003

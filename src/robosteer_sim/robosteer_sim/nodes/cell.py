@@ -137,7 +137,7 @@ class CellNode(StoppableNode):
     # Commands ---------------------------------------------------------------------------------------------------
 
     def _on_command(self, message: Float64MultiArray) -> None:
-        self._cell.command(message.data, time.monotonic_ns())
+        self._cell.command(message.data)
 
     def _on_gripper(self, message: Float64) -> None:
         self._cell.command_gripper(message.data)
@@ -157,7 +157,7 @@ class CellNode(StoppableNode):
         self._compare_clocks()
         now_ns = time.monotonic_ns()
         for _ in range(self._cell.steps_due(now_ns)):
-            self._cell.step(now_ns)
+            self._cell.step()
             self._publish_joints()
         if self._state_pulse.due(self._cell.time_ns):
             self._state.publish(String(data=json.dumps(self._describe())))

@@ -17,82 +17,31 @@ from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
 from rclpy.node import Node
 from rclpy.parameter import Parameter
-from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64
 from std_srvs.srv import SetBool, Trigger
 
 from robosteer_rig.environment import Scene
 from robosteer_rig.errors import RobosteerError
-from robosteer_rig.rig import Rig, load_rig
+from robosteer_rig.rig import load_rig
 from robosteer_sim.expert import Expert
 from robosteer_sim.layout import EXPERT_STREAM, GRID_CELLS, check_scene, scene_random
 from robosteer_sim.nodes.run import ros_process
-from robosteer_sim.nodes.session import Interrupted, JsonTopic, Session
+from robosteer_sim.nodes.senses import Senses
+from robosteer_sim.nodes.session import Interrupted, Session
 from robosteer_sim.tasks import task_card
 
 COMMAND_RATE_HZ = 50.0
 REST_S = 0.3
 """Zeros at the end of an episode, before the recording stops."""
 ARM_PATIENCE_S = 10.0
-STALE_S = 0.2
-"""Without a joint state for this long the operator lets go."""
-_LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+SLOWEST = 20.0
+"""How much slower than real time the cell may become before the operator gives up."""
 
 
 def spread(count: int) -> list[int]:
     """Grid cells for `count` episodes, evenly over the grid."""
     return [int(cell) for cell in np.linspace(0, GRID_CELLS - 1, min(max(count, 2), GRID_CELLS)).round()]
-
-
-class Senses:
-    """What the operator sees: the arm, the gripper, and where the objects are.
-
-    Attributes:
-        cell: latest /cell/state.
-        guard: latest /robosteer/guard/status.
-    """
-
-    def __init__(self, node: Node, rig: Rig) -> None:
-        self._rig = rig
-        self._joints: dict[str, float] = {}
-        self._joints_at = -1e9
-        self._gripper: float | None = None
-        self.cell = JsonTopic(node, "/cell/state", 10)
-        self.guard = JsonTopic(node, "/robosteer/guard/status", _LATCHED)
-        node.create_subscription(JointState, rig.arm.state_topic, self._see_arm, 10)
-        node.create_subscription(JointState, rig.gripper.state_topic, self._see_gripper, 10)
-
-    def _see_arm(self, message: JointState) -> None:
-        self._joints = dict(zip(message.name, message.position, strict=True))
-        self._joints_at = time.monotonic()
-
-    def _see_gripper(self, message: JointState) -> None:
-        states = dict(zip(message.name, message.position, strict=True))
-        self._gripper = self._rig.gripper.normalise(states[self._rig.gripper.state_joint])
-
-    @property
-    def joint_position(self) -> np.ndarray | None:
-        """(7,) rad in the rig's order; None while unknown or stale."""
-        if self._gripper is None or time.monotonic() - self._joints_at > STALE_S:
-            return None
-        return np.array([self._joints[name] for name in self._rig.arm.joints])
-
-    @property
-    def gripper_position(self) -> float:
-        """0 open ... 1 closed."""
-        return 0.0 if self._gripper is None else self._gripper
-
-    def object_poses(self) -> dict[str, np.ndarray]:
-        """Object name -> (7,) position m and quaternion w, x, y, z."""
-        state = self.cell.value or {}
-        turns = state["object_orientations"]
-        return {name: np.array([*place, *turns[name]]) for name, place in state["object_positions"].items()}
-
-    def guard_fault(self) -> str | None:
-        """Why the guard refuses to move the arm; None when it does not."""
-        status = self.guard.value or {}
-        return str(status.get("reason", "unknown")) if status.get("state") == "fault" else None
 
 
 class ScriptedOperator:
@@ -140,7 +89,7 @@ class ScriptedOperator:
             RobosteerError: when a service is missing, or too many attempts fail.
             Interrupted: when the process was asked to stop.
         """
-        self._session.wait_until(lambda: self._senses.cell.value is not None, 60.0, "topic /cell/state")
+        self._session.wait_until(lambda: bool(self._senses.cell), 60.0, "topic /cell/state")
         seed, kept, failures = self._first_seed, 0, 0
         while kept < self._episodes:
             scene = Scene(self._task.prompt, self._cells[kept % len(self._cells)], seed)
@@ -210,11 +159,11 @@ class ScriptedOperator:
 
     def _watch(self, expert: Expert) -> str | None:
         """Let the expert act until it is done; a reason when it must give up."""
-        give_up_at = time.monotonic() + self._task.time_limit_s
-        session, senses = self._session, self._senses
-        session.wait_until(
-            lambda: expert.done or senses.guard_fault() is not None or time.monotonic() > give_up_at,
-            self._task.time_limit_s + 5.0,
+        senses = self._senses
+        give_up_at = senses.time_s + self._task.time_limit_s
+        self._session.wait_until(
+            lambda: expert.done or senses.guard_fault() is not None or senses.time_s > give_up_at,
+            SLOWEST * self._task.time_limit_s,
             "end of the episode",
         )
         fault = senses.guard_fault()
@@ -223,7 +172,7 @@ class ScriptedOperator:
         return None if expert.done else f"not done within {self._task.time_limit_s:g} s"
 
     def _session_state(self, key: str) -> object:
-        return (self._senses.cell.value or {}).get(key)
+        return self._senses.cell.get(key)
 
     def _file(self, *, keep: bool) -> None:
         """Stop recording, and keep or discard the episode."""
@@ -235,12 +184,12 @@ class ScriptedOperator:
     def _act(self) -> None:
         """50 Hz: the expert's command, or zeros when there is nothing to do; nothing while blind."""
         position = self._senses.joint_position
-        if position is None or self._senses.cell.value is None:
+        if position is None or not self._senses.cell:
             return
         velocity, gripper = np.zeros(len(self._rig.arm.joints)), None
         if self._expert is not None:
             velocity, gripper = self._expert.act(
-                position, self._senses.gripper_position, self._senses.object_poses(), time.monotonic()
+                position, self._senses.gripper_position, self._senses.object_poses(), self._senses.time_s
             )
         self._send(velocity)
         if gripper is not None:
