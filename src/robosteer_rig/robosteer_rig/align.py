@@ -106,8 +106,11 @@ class Aligner:
         with self._lock:
             counts = self._buffers[stream].counts
             if value is None:
+                wanted = self.rig.arm.joints if stream == JOINT_STATE else (self.rig.gripper.state_joint,)
+                foreign = not set(wanted) & set(message.name)
                 counts.received += 1
-                counts.invalid += 1
+                counts.foreign += foreign
+                counts.invalid += not foreign
                 return
             if stamp == 0:
                 counts.unstamped += 1

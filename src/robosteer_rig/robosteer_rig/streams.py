@@ -27,7 +27,8 @@ class StreamCounts:
         duplicates: messages with the stamp of one that was there already; ignored.
         out_of_order: messages older than the newest; sorted in.
         late: messages older than everything that is kept; ignored.
-        invalid: messages with NaN, missing joints or wrong lengths; ignored.
+        invalid: messages with NaN, some but not all joints, or wrong lengths; ignored.
+        foreign: messages about other joints only; ignored.
         unstamped: messages without a stamp; the time of reception was taken.
         jumps_back: steps of the stamps backwards by more than a second; the stream restarts.
         jumps_forward: steps forwards by more than a second that the receiver's clock did not make, or by more than a
@@ -43,6 +44,7 @@ class StreamCounts:
     out_of_order: int = 0
     late: int = 0
     invalid: int = 0
+    foreign: int = 0
     unstamped: int = 0
     jumps_back: int = 0
     jumps_forward: int = 0

@@ -15,11 +15,12 @@ from robosteer_rig.align import Aligner, policy_cameras
 from robosteer_rig.errors import RobosteerError
 from robosteer_rig.messages import array_command, header_stamp, joint_sample
 from robosteer_rig.parts import NUM_JOINTS
-from robosteer_rig.rig import ARM_COMMAND, GRIPPER_COMMAND, GRIPPER_STATE, JOINT_STATE, Rig, recording_differences
+from robosteer_rig.rig import ARM_COMMAND, GRIPPER_COMMAND, JOINT_STATE, Rig
 from robosteer_rig.streams import CLOCK_JUMP_NS
 from robosteer_rig.units import NS_PER_S, grid_stamp, seconds_to_ns
 from robosteer_training.bags import BagReader
 from robosteer_training.dataset import EPISODE_SCHEMA, EpisodeMeta
+from robosteer_training.episode_checks import require_healthy, require_one_clock, require_same_rig
 from robosteer_training.episode_writer import EpisodeWriter
 from robosteer_training.episodes import EpisodeInfo
 
@@ -59,7 +60,8 @@ class _Recording:
     arm: CommandTrack = dataclasses.field(default_factory=lambda: CommandTrack(NUM_JOINTS))
     gripper: CommandTrack = dataclasses.field(default_factory=lambda: CommandTrack(1))
     end_ns: int = 0
-    clock_offset_ns: int | None = None
+    state_stamp_ns: int = 0
+    latency_ns: dict[str, int] = dataclasses.field(default_factory=dict)  # least log time - stamp of each stream
 
     def drain(self, *, final: bool = False) -> None:
         for frame in self.aligner.flush() if final else self.aligner.ready():
@@ -110,20 +112,6 @@ def convert_episode(
         recording.writer.close()
 
 
-def require_same_rig(info: EpisodeInfo, rig: Rig) -> None:
-    """Check that a recording was made with this rig, apart from crops and other choices of use.
-
-    Raises:
-        RobosteerError: naming the first field that differs.
-    """
-    recorded = info.rig()
-    if recorded is None:
-        return
-    if lines := recording_differences(rig, recorded):
-        more = f" (and {len(lines) - 1} more fields)" if len(lines) > 1 else ""
-        raise RobosteerError(f"{info.path}: rig file: {lines[0]} as recorded{more}; pass the rig of the recording")
-
-
 def _read(info: EpisodeInfo, rig: Rig, recording: _Recording, cancelled: Callable[[], bool]) -> None:
     aligner = recording.aligner
     streams = {name: rig.topics()[name] for name in (*aligner.streams, ARM_COMMAND, GRIPPER_COMMAND)}
@@ -153,15 +141,28 @@ def _named(what: str) -> Iterator[None]:
 
 def _take(stream: str, message: Any, log_ns: int, rig: Rig, recording: _Recording) -> None:
     stamp = header_stamp(message)
-    recording.end_ns = max(recording.end_ns, stamp or log_ns)
-    if stamp and recording.clock_offset_ns is None:
-        recording.clock_offset_ns = log_ns - stamp
+    if stamp:
+        latency = log_ns - stamp
+        recording.latency_ns[stream] = min(latency, recording.latency_ns.get(stream, latency))
+    if stream == JOINT_STATE and stamp:
+        recording.state_stamp_ns = stamp
+    stamp = stamp or _time_of_unstamped(log_ns, recording.state_stamp_ns)
+    recording.end_ns = max(recording.end_ns, stamp)
     if stream == ARM_COMMAND:
-        recording.arm.append(stamp or log_ns, _arm_command(message, rig))
+        recording.arm.append(stamp, _arm_command(message, rig))
     elif stream == GRIPPER_COMMAND:
-        recording.gripper.append(log_ns, _gripper_command(message))
+        recording.gripper.append(stamp, _gripper_command(message))
     else:
         recording.aligner.receive(stream, message, log_ns)
+
+
+def _time_of_unstamped(log_ns: int, state_stamp_ns: int) -> int:
+    """When a message without a stamp was sent: its log time, unless the stamps are on another clock.
+
+    A recorder logs wall-clock times also when the robot runs on simulated time; then the joint state that arrived last
+    tells the time, to one period of that stream.
+    """
+    return state_stamp_ns if state_stamp_ns and abs(log_ns - state_stamp_ns) > CLOCK_JUMP_NS else log_ns
 
 
 def _arm_command(message: Any, rig: Rig) -> np.ndarray:
@@ -192,7 +193,8 @@ def _finish(
     key: str,
     bag_sha256: str,
 ) -> EpisodeMeta:
-    _require_healthy(info, rig, recording)
+    require_healthy(info.path, rig, recording.aligner.counts)
+    require_one_clock(info.path, rig, recording.latency_ns)
     actions = _actions(info, rig, settings, recording)
     columns = recording.writer.columns
     stale = np.array(columns.stale[: len(actions)])
@@ -217,30 +219,6 @@ def _finish(
     )
     recording.writer.finish(actions, rows, meta)
     return meta
-
-
-def _require_healthy(info: EpisodeInfo, rig: Rig, recording: _Recording) -> None:
-    """Refuse what would silently give wrong frames."""
-    wanted = {
-        JOINT_STATE: f"finite positions of {', '.join(rig.arm.joints)}",
-        GRIPPER_STATE: f"a finite position of {rig.gripper.state_joint}",
-    }
-    for name, counts in recording.aligner.counts.items():
-        where = f"{info.path}: topic {rig.topics()[name][0]}"
-        if counts.invalid:
-            found = f"found {counts.invalid} of {counts.received} messages damaged or without the rig's joints"
-            raise RobosteerError(f"{where}: {found}, expected {wanted[name]}; correct the rig file or record again")
-        if jumps := counts.jumps_back + counts.jumps_forward:
-            raise RobosteerError(
-                f"{where}: found {jumps} clock jumps, expected none; synchronise the clocks and record again"
-            )
-    offset = recording.clock_offset_ns
-    if offset is not None and abs(offset) > CLOCK_JUMP_NS:
-        # Gripper commands carry no stamp: their log time must be on the clock of the others.
-        raise RobosteerError(
-            f"{info.path}: found log times {offset / NS_PER_S:.3g} s after the stamps, expected one clock; "
-            "synchronise the clocks and record again"
-        )
 
 
 def _actions(info: EpisodeInfo, rig: Rig, settings: ConvertSettings, recording: _Recording) -> np.ndarray:

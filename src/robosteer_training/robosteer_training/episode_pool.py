@@ -85,13 +85,27 @@ def _in_processes(work: list[EpisodeJob], jobs: int) -> _Outcomes:
     stop = context.Event()
     pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_enter_worker, initargs=(stop,))
     try:
-        futures = {pool.submit(_convert_in_worker, job): index for index, job in enumerate(work)}
+        with _no_interrupts():
+            futures = {pool.submit(_convert_in_worker, job): index for index, job in enumerate(work)}
         for future in as_completed(futures):
             index = futures[future]
             yield index, _result(future, work[index])
     finally:
         stop.set()  # After Ctrl-C the workers give up within a few messages and remove what they began.
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+@contextlib.contextmanager
+def _no_interrupts() -> Iterator[None]:
+    """Hold Ctrl-C back while workers start: they inherit the blocked signal, and this process gets it afterwards.
+
+    A terminal sends Ctrl-C to the whole group; a worker that died of it would take the others with it, at any point.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _result(future: Future[RobosteerError | None], job: EpisodeJob) -> RobosteerError | None:
@@ -108,7 +122,6 @@ _worker_cancelled: Callable[[], bool] = bool  # Replaced in worker processes; bo
 
 def _enter_worker(stop: Event) -> None:
     global _worker_cancelled  # A pool hands its workers an event in no other way.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides.
     _worker_cancelled = stop.is_set
 
 
