@@ -26,7 +26,8 @@ from std_srvs.srv import SetBool
 
 from .panda import JOINTS, READY
 
-DEADLINE_S = 30.0
+# Generous, because it only ends a test that has failed: machines that test are busy.
+DEADLINE_S = 90.0
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 

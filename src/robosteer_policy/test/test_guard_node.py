@@ -13,12 +13,13 @@ import numpy as np
 import pytest
 from std_srvs.srv import SetBool
 
-from .graph import Probe, graph, time_to_rest
+from .graph import DEADLINE_S, Probe, graph, time_to_rest
 from .panda import JOINTS, RIG
 
 GUARD = "robosteer_policy.nodes.guard"
-# Tests share two cores with others; what is not under test is given time.
-PATIENT = {"rig": str(RIG), "joint_state_s": 2.0, "controller_s": 2.0, "frozen_s": 2.0}
+# Tests share two cores with others: what is not under test is given time. Rest does not wait for silence_s.
+LENIENT = {"silence_s": 1.0, "controller_s": 9.0, "frozen_s": 9.0}
+PATIENT = {"rig": str(RIG), "joint_state_s": 9.0, **LENIENT}
 TALKER = f"""
 import array, rclpy
 from sensor_msgs.msg import JointState
@@ -114,12 +115,12 @@ def test_sigterm_while_moving_slews_to_zero_and_repeats_it(world, probe):
 
 
 def test_lost_joint_states_stop_the_arm_and_say_why(world, probe):
-    world.start_node(GUARD, source="teleop", rig=str(RIG), joint_state_s=0.3, controller_s=2.0, frozen_s=2.0)
+    world.start_node(GUARD, source="teleop", rig=str(RIG), joint_state_s=3.0, **LENIENT)
     probe.arm()
     probe.drive_until(lambda: probe.moving(0.5 - 1e-9), "motion", [0.5] * 7, "teleop")
     probe.measuring.cancel()
     probe.drive_until(lambda: probe.guard()["state"] == "fault", "the fault", [0.5] * 7, "teleop")
-    assert "joint states: none since" in probe.guard()["reason"]
+    assert "joint states: none since for" in probe.guard()["reason"]
     probe.until(lambda: not probe.moving(1e-12), "rest")
     response = probe.call(probe.arming, SetBool.Request(data=True))
     assert not response.success
@@ -127,16 +128,17 @@ def test_lost_joint_states_stop_the_arm_and_say_why(world, probe):
 
 
 def test_a_guard_that_was_stopped_and_continued_does_not_go_on(world, probe):
-    guard = world.start_node(GUARD, source="teleop", rig=str(RIG), joint_state_s=5.0)
+    guard = world.start_node(GUARD, source="teleop", rig=str(RIG), joint_state_s=9.0, frozen_s=2.0)
     probe.arm()
     probe.drive_until(lambda: probe.moving(0.8 - 1e-9), "motion", [0.8] * 7, "teleop")
     guard.send_signal(signal.SIGSTOP)
     stopped = time.monotonic()
-    probe.drive_until(lambda: time.monotonic() > stopped + 0.5, "half a second", [0.8] * 7, "teleop")
+    probe.drive_until(lambda: time.monotonic() > stopped + 2.5, "2.5 s", [0.8] * 7, "teleop")
     heard = len(probe.commands)
     guard.send_signal(signal.SIGCONT)
     probe.until(lambda: len(probe.commands) > heard + 10, "commands after SIGCONT")
-    assert not np.abs([v for _, v in probe.commands[heard:]]).any()
+    after = [bool(v.any()) for _, v in probe.commands[heard:]]
+    assert not any(after[after.index(False) :]), "commands from before the stop may still arrive, then only zeros"
     probe.until(lambda: "not scheduled for" in probe.guard()["reason"], "the reason")
 
 
@@ -165,11 +167,11 @@ def test_the_gripper_follows_the_selected_source_only(world, probe):
 )
 def test_wrong_parameters_end_in_one_line_and_exit_code_1(world, parameters, line):
     process = world.start_node(GUARD, **parameters)
-    assert process.wait(30) == 1
+    assert process.wait(DEADLINE_S) == 1
     assert world.output().strip().startswith(line)
     assert len(world.output().strip().splitlines()) == 1
 
 
 def test_the_guard_needs_no_jax(world):
     process = world.start(f"import sys, {GUARD}; sys.exit('jax' in sys.modules)")
-    assert process.wait(30) == 0
+    assert process.wait(DEADLINE_S) == 0

@@ -15,7 +15,7 @@ from std_srvs.srv import SetBool, Trigger
 
 from robosteer_model.checkpoint import save_checkpoint
 
-from .graph import Probe, graph, time_to_rest
+from .graph import DEADLINE_S, Probe, graph, time_to_rest
 from .panda import RIG
 from .tiny import tiny_checkpoint
 
@@ -24,9 +24,9 @@ pytestmark = pytest.mark.slow
 CELL, GUARD, POLICY = (f"robosteer_{name}" for name in ("sim.nodes.cell", "policy.nodes.guard", "policy.nodes.policy"))
 # Measured speeds below this are the settling of a simulated servo, not motion (0.6 rad/s are commanded).
 STILL = 0.02
-# A busy machine must not decide these tests: what is not under test is given time. The guard's reactions to the
-# policy's silence (hold_s, silence_s) are under test and keep their defaults, but for the run-up.
-PATIENT = {"joint_state_s": 2.0, "controller_s": 1.0, "frozen_s": 1.0}
+# A busy machine must not decide these tests: what is not under test is given time. How soon the guard slews to rest
+# (hold_s) is under test and keeps its default; silence_s only says when silence is latched.
+PATIENT = {"joint_state_s": 3.0, "controller_s": 3.0, "frozen_s": 3.0, "silence_s": 1.0}
 
 
 @pytest.fixture(scope="module")
@@ -48,16 +48,16 @@ def patient_rig(tmp_path_factory):
 class Loop:
     """Cell, guard and policy, acting."""
 
-    def __init__(self, world, rig, checkpoint, *, silence_s):
-        self.probe = Probe(world, plays_arm=False)
+    def __init__(self, world, probe, rig, checkpoint):
+        self.probe = probe
         self.cell = world.start_node(CELL, rig=rig, distractors=["none"])
-        self.guard = world.start_node(GUARD, rig=rig, source="policy", silence_s=silence_s, **PATIENT)
+        self.guard = world.start_node(GUARD, rig=rig, source="policy", **PATIENT)
         self.policy = world.start_node(
             POLICY, rig=rig, checkpoint=checkpoint, instruction="pick up red cube", num_steps=2, execute_steps=4
         )
         self.enabling = self.probe.node.create_client(SetBool, "/policy/enable")
         self.stopping = self.probe.node.create_client(Trigger, "/policy/stop")
-        self.probe.until(lambda: self.policy_state() == "ready", "the policy's readiness", 120)
+        self.probe.until(lambda: self.policy_state() == "ready", "the policy's readiness", 200)
 
     def policy_state(self):
         return self.probe.status.get("policy/state", {}).get("state")
@@ -89,14 +89,12 @@ def world(tmp_path):
 
 
 @pytest.fixture
-def loop(world, patient_rig, checkpoint, request):
-    loop = Loop(world, patient_rig, checkpoint, silence_s=request.param)
-    yield loop
-    loop.probe.close()
+def loop(world, patient_rig, checkpoint):
+    probe = Probe(world, plays_arm=False)
+    yield Loop(world, probe, patient_rig, checkpoint)
+    probe.close()
 
 
-# Half a second of silence is forgiven here, so that a late start of a process is no fault; rest does not wait for it.
-@pytest.mark.parametrize("loop", [0.5], indirect=True)
 def test_the_arm_moves_and_rests_within_300_ms_of_the_policys_sigkill(loop, record_property):
     loop.begin()
     start = loop.probe.states[-1][1][0]
@@ -108,7 +106,6 @@ def test_the_arm_moves_and_rests_within_300_ms_of_the_policys_sigkill(loop, reco
     assert "no valid command" in loop.probe.guard()["reason"]
 
 
-@pytest.mark.parametrize("loop", [0.5], indirect=True)
 def test_the_arm_rests_when_the_guard_is_killed_and_after_an_ordinary_stop(loop, record_property):
     loop.begin()
     stopped = time.monotonic()
@@ -123,14 +120,14 @@ def test_the_arm_rests_when_the_guard_is_killed_and_after_an_ordinary_stop(loop,
     record_property("guard_killed_rest_s", loop.check_rest(killed, 0.3))
 
     loop.policy.send_signal(signal.SIGTERM)
-    assert loop.policy.wait(30) == 0
+    assert loop.policy.wait(DEADLINE_S) == 0
 
 
 def test_a_checkpoint_of_another_rig_is_refused_in_one_line(world, tmp_path, checkpoint):
     rig = tmp_path / "other.yaml"
     rig.write_text(RIG.read_text().replace("wrist_image_left: wrist", "wrist_image_left: right"))
     process = world.start_node(POLICY, rig=str(rig), checkpoint=checkpoint, instruction="pick up red cube")
-    assert process.wait(60) == 1
+    assert process.wait(DEADLINE_S) == 1
     last = world.output().strip().splitlines()[-1]
     assert "does not fit rig sim_panda: " in last
     assert "policy_cameras.wrist_image_left: found 'wrist', expected 'right'" in last
@@ -141,5 +138,5 @@ def test_a_checkpoint_of_another_rig_is_refused_in_one_line(world, tmp_path, che
 def test_a_missing_parameter_ends_in_one_line(world, missing, checkpoint):
     parameters = {"rig": str(RIG), "checkpoint": checkpoint, "instruction": "pick up red cube"}
     del parameters[missing]
-    assert world.start_node(POLICY, **parameters).wait(60) == 1
+    assert world.start_node(POLICY, **parameters).wait(DEADLINE_S) == 1
     assert world.output().strip() == f"policy: found no parameter {missing}, expected one; set {missing}:=..."

@@ -33,8 +33,8 @@ from robosteer_policy.nodes.running import StoppableNode, run_node
 from robosteer_rig.errors import RobosteerError
 from robosteer_rig.rig import load_rig
 
-# Zeros are repeated for this long before the node ends: the controller's subscription is best effort.
-LAST_ZEROS_S = 0.5
+# So many periods of zeros are sent before the node ends: the controller's subscription is best effort.
+LAST_ZEROS = 50
 DEFAULTS = GuardSettings()
 PARAMETERS = (
     Parameter("rig", "", "path of the rig file"),
@@ -220,10 +220,9 @@ class GuardNode(StoppableNode):
     def finish(self) -> None:
         """Slew to rest and repeat zeros, without the executor: it may be an exception of ours that ends the guard."""
         self._gate.disarm("guard is ending")
-        end_ns = time.monotonic_ns() + int(LAST_ZEROS_S * 1e9)
-        while time.monotonic_ns() < end_ns:
-            if self._send(self._now()).any():
-                end_ns = time.monotonic_ns() + int(LAST_ZEROS_S * 1e9)
+        zeros = 0
+        while zeros < LAST_ZEROS:
+            zeros = 0 if self._send(self._now()).any() else zeros + 1
             time.sleep(self._gate.limiter.limits.period_s)
         self._publish_status()
 
