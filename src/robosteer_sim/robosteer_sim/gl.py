@@ -1,7 +1,7 @@
 """MuJoCo imported with an off-screen OpenGL back end chosen.
 
 MuJoCo reads MUJOCO_GL once, at import; every module of this package takes `mujoco` from here so that the choice is made
-in one place. A value that the user has set wins.
+in one place. Values that the user has set win.
 """
 
 # MuJoCo's compiled modules carry no type information.
@@ -12,6 +12,9 @@ from __future__ import annotations
 import os
 
 os.environ.setdefault("MUJOCO_GL", "egl")
+# Mesa's software rasteriser in the calling thread: for pictures this small its worker threads cost more than they give,
+# and on a busy machine a picture would wait for each of them to be scheduled.
+os.environ.setdefault("LP_NUM_THREADS", "0")
 
 import mujoco  # must follow the line above
 

@@ -66,7 +66,7 @@ class CellNode(StoppableNode):
         rig = self._rig
         sizes = {name: (camera.width, camera.height) for name, camera in rig.cameras.items()}
         self._cameras = CellCameras(self._cell.physics, sizes)
-        # Evenly spread over the period, so that no tick has to draw more than one picture.
+        # Evenly spread over the period, so that a tick rarely has to draw more than one picture.
         self._camera_topics = {
             name: CameraTopics(self, camera.topic, camera.rate_hz, number / len(rig.cameras))
             for number, (name, camera) in enumerate(rig.cameras.items())
@@ -155,16 +155,18 @@ class CellNode(StoppableNode):
 
     def _tick(self) -> None:
         self._compare_clocks()
-        now_ns = time.monotonic_ns()
-        for _ in range(self._cell.steps_due(now_ns)):
-            self._cell.step()
-            self._publish_joints()
+        self._follow_clock()
         if self._state_pulse.due(self._cell.time_ns):
             self._state.publish(String(data=json.dumps(self._describe())))
         for name, topics in self._camera_topics.items():
             if topics.pulse.due(self._cell.time_ns):
                 self._publish_camera(name, topics)
-                break  # The others wait for the next tick: joint states must not be late.
+                self._follow_clock()  # Joint states must not wait for the next picture.
+
+    def _follow_clock(self) -> None:
+        for _ in range(self._cell.steps_due(time.monotonic_ns())):
+            self._cell.step()
+            self._publish_joints()
 
     def _compare_clocks(self) -> None:
         """Note how far the ROS clock is ahead of the steady one, unless something came between the two readings."""
