@@ -2,7 +2,7 @@
 
 Pins: a checkpoint is exactly what was saved (dtypes too), with and without the `value` level, in the layout that openpi
 reads; leaves are never silently dropped (openpi drops LoRA leaves when the config has none); a crash while saving
-leaves no half-written checkpoint under the final name; provenance survives.
+leaves no half-written checkpoint under the final name; provenance survives; loading needs the model's size once.
 """
 
 import dataclasses
@@ -16,8 +16,9 @@ import pytest
 from tiny import random_params, tiny_checkpoint, tiny_config
 
 from robosteer_model import checkpoint as module
+from robosteer_model import checkpoint_store
 from robosteer_model.checkpoint import load_checkpoint, save_checkpoint
-from robosteer_model.checkpoint_store import stored_paths
+from robosteer_model.checkpoint_store import list_leaves, read_leaf, stored_paths
 from robosteer_model.errors import ModelError
 from robosteer_model.params import flatten, unflatten
 
@@ -67,6 +68,18 @@ def test_cast_while_loading_rounds_as_jax_does(saved):
     for path, leaf in wide.items():
         assert narrow[path].dtype == jnp.bfloat16
         np.testing.assert_array_equal(np.asarray(narrow[path]), np.asarray(leaf.astype(jnp.bfloat16)))
+
+
+def test_memory_stays_near_the_models_own_size(saved, tmp_path, monkeypatch):
+    """Leaves are read into memory that JAX takes over, and our own files come in chunks."""
+    for leaf in list_leaves(saved / "params"):
+        assert read_leaf(saved / "params", leaf).ctypes.data % 64 == 0
+    monkeypatch.setattr(checkpoint_store, "CHUNK_BYTES", 1024)
+    path = save_checkpoint(tmp_path / "c", tiny_checkpoint())
+    (table,) = [leaf for leaf in list_leaves(path / "params") if leaf.path.endswith("input_embedding")]
+    chunk = checkpoint_store._open(path / "params", table.array).chunk_layout.read_chunk.shape
+    assert 4 * np.prod(chunk) <= 1024
+    assert_same_leaves(load_checkpoint(path).params, jax.tree.map(jnp.asarray, tiny_checkpoint().params))
 
 
 def test_loaded_leaves_are_jax_arrays(saved):

@@ -86,6 +86,16 @@ def test_leaf_names_cannot_leave_the_store(copy, key):
         load_checkpoint(copy)
 
 
+@pytest.mark.parametrize("key", ["../outside", "d/../../outside", "/etc/passwd"])
+def test_tensorstore_itself_refuses_keys_that_leave_the_directory(copy, key):
+    """A store's own index names its data files; an index that names others must not open them."""
+    import tensorstore
+
+    store = tensorstore.KvStore.open({"driver": "file", "path": f"{copy}/params/"}).result()
+    with pytest.raises(ValueError, match="Invalid key"):
+        store.read(key).result()
+
+
 @pytest.mark.parametrize(
     "text", ["", "{", "[]", "null", '{"tree_metadata": {}}', '{"tree_metadata": {"a": 1}}', '{"tree_metadata": NaN}']
 )

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 from tiny import droid_observation, tiny_checkpoint
 
+from robosteer_model.config import FAST_CAMERAS
 from robosteer_model.edits import Edits, FfnEdit
 from robosteer_model.errors import ModelError
+from robosteer_model.norm_stats import unnormalize
 from robosteer_model.policy import Policy, prompt_bucket
 from robosteer_model.transforms import Transforms
 
@@ -89,6 +91,30 @@ def test_edits_change_actions_and_strength_zero_does_not(policy):
         found[strength] = policy.infer(raw, noise, edits=Edits(prefix=(edit,)))["actions"]
     np.testing.assert_allclose(found[0.0], plain, rtol=1e-5, atol=1e-5)
     assert np.abs(found[1.0] - plain).max() > 1e-3
+
+
+class FixedChunk:
+    """Stands for FAST: every text means the same chunk."""
+
+    def encode(self, actions):
+        return [0]
+
+    def decode(self, tokens, horizon, action_dim):
+        return np.full((horizon, action_dim), 0.5, np.float32)
+
+
+def test_fast_needs_its_action_tokenizer_and_decodes_with_it():
+    checkpoint = tiny_checkpoint(model_type="pi0_fast", action_expert=None, cameras=FAST_CAMERAS, action_dim=8)
+    with pytest.raises(ModelError, match="no FAST action tokenizer"):
+        Policy(checkpoint)
+    transforms = Transforms.of(checkpoint, action_tokens=FixedChunk())
+    actions = Policy(checkpoint, transforms=transforms).infer(droid_observation())["actions"]
+    # Random weights say no "Action: ", which openpi reads as a chunk of zeros.
+    middle = unnormalize(np.zeros((5, 8)), checkpoint.norm_stats["actions"], quantile=True)
+    np.testing.assert_allclose(actions, middle)
+    said = transforms.fast_tokenizer.model.encode("Action: x|")
+    half = unnormalize(np.full((5, 8), 0.5), checkpoint.norm_stats["actions"], quantile=True)
+    np.testing.assert_allclose(transforms.outputs(np.array(said, np.float32)), half)
 
 
 @pytest.mark.parametrize("shape", [(5, 9), (4, 10), (2, 5, 10)])
