@@ -31,6 +31,8 @@ setup(
         "jax>=0.10,<0.11",
         "optax",
         "orbax-checkpoint",
+        "tensorstore",
+        "ml_dtypes",
         "augmax==0.4.1",
         "sentencepiece",
         "msgpack",
