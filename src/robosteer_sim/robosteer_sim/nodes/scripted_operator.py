@@ -65,7 +65,7 @@ class ScriptedOperator:
         self._episodes = int(node.declare_parameter("episodes", 16).value or 0)
         self._first_seed = int(node.declare_parameter("first_seed", 0).value or 0)
         self._use_recorder = bool(node.declare_parameter("use_recorder", True).value)
-        self._max_failures = int(node.declare_parameter("max_failures", 5).value or 0)
+        self._max_failures = int(node.declare_parameter("max_failures", 10).value or 0)
         cells = node.declare_parameter("grid_cells", Parameter.Type.INTEGER_ARRAY).value
         self._cells = [int(cell) for cell in cells] if cells else spread(self._episodes)
         if self._episodes < 1:
