@@ -1,7 +1,11 @@
 """A tiny pi0.5 and tiny data, shared by the tests of this package."""
 
 import json
+import os
 from pathlib import Path
+
+# Tiny programs run once: compiling them is the cost of these tests, and this makes it a third.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 import jax
 import numpy as np

@@ -12,6 +12,7 @@ import pytest
 
 from robosteer_model import config as configs
 from robosteer_model import pi0
+from robosteer_model.lora import merge_lora
 from robosteer_model.params import flatten, unflatten
 from robosteer_rig.errors import RobosteerError
 from robosteer_training.finetune.adapter import attach, attached_config, changed_outside, init_adapter, merge
@@ -19,6 +20,7 @@ from robosteer_training.finetune.explain import explain
 from robosteer_training.finetune.loss import batch_loss
 from robosteer_training.finetune.recipes import RECIPES, recipe_by_name
 from robosteer_training.finetune.spec import AdapterSpec, spread_heads
+from robosteer_training.finetune.train import draw
 from robosteer_training.frames import observation_of
 from robosteer_training.heads.selection import dead_heads
 
@@ -62,22 +64,34 @@ def test_the_base_model_is_step_zero_bit_for_bit(config, params, frames):
     for path, leaf in flatten(params).items():
         assert np.asarray(leaf).tobytes() == np.asarray(merged[path]).tobytes(), path
     batch = frames.gather(np.arange(3))
-    noise, time = pi0.draw_noise_and_time(jax.random.key(1), batch["actions"].shape)
+    noise, time = draw(jax.random.key(1), batch["actions"].shape)
     with_adapter = jitted_loss(attach(params, adapter, spec), attached_config(spec), batch, noise, time)
     np.testing.assert_array_equal(with_adapter, jitted_loss(params, config, batch, noise, time))
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
-def test_merged_weights_act_like_the_adapter(recipe, config, params, frames):
+def test_merged_weights_are_the_adapter_s(recipe, config, params):
+    """Against the model package's own merge of the attached leaves, which knows nothing of heads."""
     spec = AdapterSpec(config, recipe_by_name(recipe), HEADS)
     adapter = random_adapter(spec, params)
     merged = merge(params, adapter, spec)
     assert changed_outside(params, merged, spec) == []
+    want, plain = merge_lora(attach(params, adapter, spec), attached_config(spec))
+    assert plain == config
+    assert jax.tree.structure(want) == jax.tree.structure(merged)
+    for path, leaf in flatten(want).items():
+        np.testing.assert_allclose(flatten(merged)[path], leaf, atol=1e-5, err_msg=path)
+    assert any(not np.array_equal(flatten(merged)[p], x) for p, x in flatten(params).items())
+
+
+def test_merged_and_attached_models_act_alike(config, params, frames):
+    spec = AdapterSpec(config, recipe_by_name("steering"), HEADS)
+    adapter = random_adapter(spec, params)
     observation = observation_of(frames.gather(np.arange(3)))
-    x_t = jax.random.normal(jax.random.key(2), (3, config.action_horizon, config.action_dim))
+    x_t = jnp.asarray(np.random.default_rng(2).normal(size=(3, config.action_horizon, config.action_dim)), jnp.float32)
     time = jnp.full(3, 0.7)
     want, _ = jitted_velocity(attach(params, adapter, spec), attached_config(spec), observation, x_t, time)
-    got, _ = jitted_velocity(merged, config, observation, x_t, time)
+    got, _ = jitted_velocity(merge(params, adapter, spec), config, observation, x_t, time)
     np.testing.assert_allclose(got, want, atol=2e-4)
     plain, _ = jitted_velocity(params, config, observation, x_t, time)
     assert np.abs(got - plain).max() > 1e-3  # the adapter does something
@@ -116,7 +130,7 @@ def test_dead_heads_are_exactly_those_without_gradient(config, params, frames):
     spec = AdapterSpec(config, recipe_by_name("steering"), spread_heads(config, 12))
     adapter = random_adapter(spec, params)
     batch = frames.gather(np.arange(4))
-    noise, time = pi0.draw_noise_and_time(jax.random.key(1), batch["actions"].shape)
+    noise, time = draw(jax.random.key(1), batch["actions"].shape)
 
     def loss(adapter):
         return batch_loss(attach(params, adapter, spec), attached_config(spec), batch, noise, time).mean()

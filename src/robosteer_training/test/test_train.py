@@ -12,7 +12,6 @@ import jax
 import numpy as np
 import pytest
 
-from robosteer_model import pi0
 from robosteer_model.checkpoint import load_checkpoint
 from robosteer_model.params import flatten
 from robosteer_rig.errors import RobosteerError
@@ -22,7 +21,7 @@ from robosteer_training.finetune.loss import batch_loss, encode_frames, light_au
 from robosteer_training.finetune.recipes import recipe_by_name
 from robosteer_training.finetune.settings import TrainSettings
 from robosteer_training.finetune.spec import AdapterSpec
-from robosteer_training.finetune.train import BAD_BATCH_FILE, STATE_FILE, train
+from robosteer_training.finetune.train import BAD_BATCH_FILE, STATE_FILE, draw, train
 from robosteer_training.frames import observation_of, split_episodes
 
 SETTINGS = TrainSettings(
@@ -95,7 +94,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_frames(params, sp
 
 def test_cached_vision_tokens_give_the_same_loss(params, config, frames, encoded):
     rows = np.array([0, 13, 69])
-    noise, time = pi0.draw_noise_and_time(jax.random.key(1), (3, config.action_horizon, config.action_dim))
+    noise, time = draw(jax.random.key(1), (3, config.action_horizon, config.action_dim))
     loss = jax.jit(batch_loss, static_argnums=1)
     want = loss(params, config, frames.gather(rows), noise, time)
     np.testing.assert_allclose(loss(params, config, encoded.gather(rows), noise, time), want, rtol=1e-5)

@@ -102,7 +102,9 @@ def train(
     with deferred_interrupt() as interrupt, Prefetch(make_batch, steps) as batches:
         for step, (chosen, batch) in zip(steps, batches, strict=True):
             start = time.monotonic()
-            state, measured = step_fn(state, params, batch, key)
+            state, measured = step_fn(
+                state, params, batch, *draw(jax.random.fold_in(key, step), batch["actions"].shape)
+            )
             loss = float(measured["loss"])
             if not math.isfinite(loss) or not math.isfinite(float(measured["grad_norm"])):
                 _stop_at_bad_batch(directory, save, state, history, step, chosen, loss)
@@ -140,28 +142,30 @@ def _stop_at_bad_batch(
     )
 
 
+# Compiled once for all steps and evaluations: the sampler of the time is a large program.
+draw = jax.jit(pi0.draw_noise_and_time, static_argnums=1)
+
+
 @lru_cache(maxsize=4)
 def make_step(spec: AdapterSpec, settings: TrainSettings) -> Callable[..., tuple[TrainState, dict[str, jax.Array]]]:
-    """One compiled optimiser step `(state, params, batch, key) -> (state, {"loss", "grad_norm"})`.
+    """One compiled optimiser step `(state, params, batch, noise, time) -> (state, {"loss", "grad_norm"})`.
 
-    The state's buffers are donated. A step whose loss or gradient is not finite changes nothing but `step`'s verdict:
-    it returns the state that it was given.
+    The state's buffers are donated. When loss or gradient are not finite, the state is returned as it was given.
     """
     config, optimizer = attached_config(spec), settings.optimizer()
     augmentation = AUGMENTATIONS[settings.augment]
-
-    def loss_of(adapter: Adapter, params: Any, batch: dict[str, Any], key: jax.Array) -> jax.Array:
-        draw_key, augment_key = jax.random.split(key)
-        noise, flow_time = pi0.draw_noise_and_time(draw_key, batch["actions"].shape)
-        change = None if augmentation is None else partial(augmentation, augment_key)
-        return jnp.mean(batch_loss(attach(params, adapter, spec), config, batch, noise, flow_time, change))
+    key = jax.random.key(settings.seed + 3)
 
     @partial(jax.jit, donate_argnums=(0,))
     def step(
-        state: TrainState, params: Any, batch: dict[str, Any], key: jax.Array
+        state: TrainState, params: Any, batch: dict[str, Any], noise: jax.Array, flow_time: jax.Array
     ) -> tuple[TrainState, dict[str, jax.Array]]:
-        key = jax.random.fold_in(key, state.step)
-        loss, grads = jax.value_and_grad(loss_of)(state.adapter, params, batch, key)
+        change = None if augmentation is None else partial(augmentation, jax.random.fold_in(key, state.step))
+
+        def loss_of(adapter: Adapter) -> jax.Array:
+            return jnp.mean(batch_loss(attach(params, adapter, spec), config, batch, noise, flow_time, change))
+
+        loss, grads = jax.value_and_grad(loss_of)(state.adapter)
         norm = optax.tree.norm(grads)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.adapter)
         adapter = jax.tree.map(jnp.add, state.adapter, updates)
@@ -189,7 +193,8 @@ def _evaluation(
             part = rows[start : start + size]
             # Fill the last batch up, count its own rows only: one shape, one program.
             batch = frames.gather(np.resize(part, size))
-            values = _row_losses(spec, adapter, params, batch, jax.random.fold_in(key, index))
+            drawn = draw(jax.random.fold_in(key, index), batch["actions"].shape)
+            values = _row_losses(spec, adapter, params, batch, *drawn)
             total += float(np.asarray(values, np.float64)[: len(part)].sum())
         return total / len(rows)
 
@@ -197,7 +202,8 @@ def _evaluation(
 
 
 @partial(jax.jit, static_argnums=0)
-def _row_losses(spec: AdapterSpec, adapter: Adapter, params: Any, batch: dict[str, Any], key: jax.Array) -> jax.Array:
-    """(B,) loss of each row at noises and times drawn from `key`."""
-    noise, flow_time = pi0.draw_noise_and_time(key, batch["actions"].shape)
+def _row_losses(
+    spec: AdapterSpec, adapter: Adapter, params: Any, batch: dict[str, Any], noise: jax.Array, flow_time: jax.Array
+) -> jax.Array:
+    """(B,) loss of each row."""
     return batch_loss(attach(params, adapter, spec), attached_config(spec), batch, noise, flow_time).mean(-1)

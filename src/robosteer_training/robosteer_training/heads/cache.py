@@ -139,6 +139,7 @@ def fill_cache(
         "action_dim": frames.action_dim,
         "shape": [total, gemma.depth, gemma.num_heads, gemma.head_dim],
         "model": config.to_json(),
+        "backend": f"{jax.default_backend()}, jax {jax.__version__}",
         "done": 0,
     }
     found = _read_meta(directory)

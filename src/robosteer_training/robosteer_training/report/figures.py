@@ -1,4 +1,4 @@
-"""Figures of the report as inline SVG and PNG; colours that read on light and on dark pages."""
+"""Figures of the report as data URLs (SVG, PNG); colours that read on light and on dark pages."""
 
 from __future__ import annotations
 
@@ -38,15 +38,14 @@ _PER_ROW = 8
 
 
 def _svg(name: str, size: tuple[float, float], draw: Callable[[Axes], None]) -> str:
-    """Draw one axes and return `<svg ...>` text; the salt keeps ids of several figures in one page apart."""
+    """Draw one axes and return a data URL; the salt makes the file the same every time."""
     style: dict[Any, Any] = {**_STYLE, "svg.hashsalt": name}
     with mpl.rc_context(style):
         figure = Figure(figsize=size, layout="constrained")
         draw(figure.subplots())
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    text = buffer.getvalue()
-    return text[text.index("<svg") :]
+    return "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue().encode()).decode()
 
 
 def head_map(selection: HeadSelection) -> str:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-from markupsafe import Markup
 
 from robosteer_training.dataset import Dataset
 from robosteer_training.files import write_bytes
@@ -35,11 +34,10 @@ def write_report(
     )
     text = environment.get_template(TEMPLATE).render(
         summary=summary,
-        # Our own drawings; every text in them comes from us or is escaped by matplotlib.
-        head_map=Markup(figures.head_map(selection)) if selection else "",  # noqa: S704
-        scores=Markup(figures.score_distribution(selection)) if selection else "",  # noqa: S704
-        loss=Markup(figures.loss_curve(history)),  # noqa: S704
-        times=Markup(figures.stage_times(summary["seconds"])),  # noqa: S704
+        head_map=figures.head_map(selection) if selection else "",
+        scores=figures.score_distribution(selection) if selection else "",
+        loss=figures.loss_curve(history),
+        times=figures.stage_times(summary["seconds"]),
         thumbnails=figures.thumbnails(dataset),
         everything=json.dumps(summary, indent=2),
     )
