@@ -27,7 +27,7 @@ from std_srvs.srv import SetBool
 from .panda import JOINTS, READY
 
 # Generous, because it only ends a test that has failed: machines that test are busy.
-DEADLINE_S = 90.0
+DEADLINE_S = 180.0
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
@@ -166,16 +166,19 @@ class Probe:
         """Listen until a condition holds; the deadline only ends a test that has failed."""
         end = time.monotonic() + deadline_s
         while not condition():
-            failed = [p.returncode for p in self.world.processes if (p.poll() or 0) > 0]
-            waiting = not failed and time.monotonic() < end
-            assert waiting, f"waited for {what}\n{self.status}\n{self.world.output()}"
+            self._check_progress(end, what)
             self.executor.spin_once(timeout_sec=0.02)
+
+    def _check_progress(self, end: float, what: str) -> None:
+        failed = [p.returncode for p in self.world.processes if (p.poll() or 0) > 0]
+        waiting = not failed and time.monotonic() < end
+        assert waiting, f"waited for {what}\n{self.status}\n{self.world.output()}"
 
     def drive_until(self, condition: Callable[[], Any], what: str, velocity: Any, source: str) -> None:
         """Publish a command at 50 Hz until a condition holds."""
         end = time.monotonic() + DEADLINE_S
         while not condition():
-            assert time.monotonic() < end, f"waited for {what}\n{self.status}\n{self.world.output()}"
+            self._check_progress(end, what)
             self.say(velocity, source)
             self.spin(0.02)
 

@@ -114,6 +114,29 @@ def test_sigterm_while_moving_slews_to_zero_and_repeats_it(world, probe):
     assert steps.max() <= 7.5 * 0.01 + 1e-9
 
 
+FAULTY = f"""
+import {GUARD} as module
+def explode(self, *arguments):
+    if module.GuardNode.armed_speed(self) > 0.7:
+        raise ArithmeticError("a bug of ours")
+    return original(self, *arguments)
+module.GuardNode.armed_speed = lambda self: abs(self._gate.limiter.velocity).max()
+original, module.{{where}} = module.{{where}}, explode
+module.main()
+"""
+
+
+@pytest.mark.parametrize("where", ["GuardNode._report", "GuardNode._send"], ids=["elsewhere", "in the slewing itself"])
+def test_an_exception_of_our_own_ends_in_zeros(world, probe, where):
+    guard = world.start(FAULTY.format(where=where), {"source": "teleop", **PATIENT})
+    probe.arm()
+    with pytest.raises(AssertionError, match="a bug of ours"):
+        probe.drive_until(lambda: False, "the guard's end", [0.8] * 7, "teleop")
+    probe.spin(0.1)
+    assert guard.poll() == 1
+    assert not np.abs([v for _, v in probe.commands[-20:]]).any()
+
+
 def test_lost_joint_states_stop_the_arm_and_say_why(world, probe):
     world.start_node(GUARD, source="teleop", rig=str(RIG), joint_state_s=3.0, **LENIENT)
     probe.arm()
@@ -162,8 +185,9 @@ def test_the_gripper_follows_the_selected_source_only(world, probe):
         ({"rig": "/nowhere.yaml"}, "rig /nowhere.yaml: found no such file"),
         ({"rig": str(RIG), "source": "ghost"}, "source: found 'ghost', expected one of teleop, policy"),
         ({"rig": str(RIG), "rate_hz": 1.0}, "rate_hz: found 1.0"),
+        ({"rig": str(RIG), "rate_hz": 100}, "rate_hz: found another type, expected float; write it like 100.0"),
     ],
-    ids=["no rig", "missing rig", "source", "rate"],
+    ids=["no rig", "missing rig", "source", "rate", "type"],
 )
 def test_wrong_parameters_end_in_one_line_and_exit_code_1(world, parameters, line):
     process = world.start_node(GUARD, **parameters)

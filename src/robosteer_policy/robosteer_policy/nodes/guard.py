@@ -141,8 +141,11 @@ class GuardNode(StoppableNode):
 
     def _send(self, now: Instant) -> np.ndarray:
         velocity = self._gate.tick(now)
-        self._command.publish(Float64MultiArray(data=array.array("d", velocity.tobytes())))
+        self._publish_velocity(velocity)
         return velocity
+
+    def _publish_velocity(self, velocity: np.ndarray) -> None:
+        self._command.publish(Float64MultiArray(data=array.array("d", velocity.tobytes())))
 
     def _on_arm(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
         if request.data:
@@ -220,11 +223,16 @@ class GuardNode(StoppableNode):
     def finish(self) -> None:
         """Slew to rest and repeat zeros, without the executor: it may be an exception of ours that ends the guard."""
         self._gate.disarm("guard is ending")
-        zeros = 0
-        while zeros < LAST_ZEROS:
-            zeros = 0 if self._send(self._now()).any() else zeros + 1
-            time.sleep(self._gate.limiter.limits.period_s)
-        self._publish_status()
+        period_s = self._gate.limiter.limits.period_s
+        try:
+            while self._send(self._now()).any():
+                time.sleep(period_s)
+            self._publish_status()
+        finally:
+            # Even if slewing itself is what fails.
+            for _ in range(LAST_ZEROS):
+                self._publish_velocity(np.zeros(len(self._rig.arm.joints)))
+                time.sleep(period_s)
 
 
 def _writer(info: MessageInfo) -> bytes | None:

@@ -57,10 +57,12 @@ def run_node(make_node: Callable[[], StoppableNode], args: Sequence[str] | None 
         # Also after an exception in a callback: whatever went wrong, the arm must not keep the last command.
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)
-        node.finish()
-        executor.shutdown()
-        node.destroy_node()
-        rclpy.try_shutdown()
+        try:
+            node.finish()
+        finally:
+            executor.shutdown()
+            node.destroy_node()
+            rclpy.try_shutdown()
     if node.failure:
         sys.stderr.write(f"{node.failure}\n")
     return _leave(1 if node.failure else 0)
