@@ -180,7 +180,7 @@ def resolve_edits(
     edits: Edits | None,
     config: ModelConfig,
     layouts: Mapping[str, tuple[int, Layout]],
-    shapes: Mapping[str, tuple[int, int]],
+    shapes: Mapping[str, tuple[int, ...]],
     step: jax.Array | None = None,
 ) -> tuple[Writer, ...]:
     """Writers for the streams that take part in a pass.
@@ -197,7 +197,8 @@ def resolve_edits(
         for edit in _of(edits, stream):
             _check_shapes(edit, config, stream)
             whole = edit.scope == "all" and layout.own is None
-            tokens = None if whole else layout.mask(edit.scope, *shapes[stream])
+            batch, length = shapes[stream]
+            tokens = None if whole else layout.mask(edit.scope, batch, length)
             writers.append(Writer(edit, expert, tokens, _strength(edit, step), step))
     return tuple(writers)
 

@@ -92,4 +92,5 @@ def last_valid_index(valid: jax.Array) -> jax.Array:
 
 def embed_tokens(table: jax.Array, ids: jax.Array, dtype: Any) -> jax.Array:
     """Rows of the embedding table times sqrt(D), the factor rounded to the table's dtype."""
+    table = jnp.asarray(table)  # a numpy table cannot be indexed by traced ids
     return (table[ids] * jnp.asarray(math.sqrt(table.shape[1]), table.dtype)).astype(dtype)

@@ -242,7 +242,8 @@ def align_right(tokens: jax.Array, valid: jax.Array, mask: jax.Array) -> tuple[j
     """
 
     def roll(tokens: jax.Array, valid: jax.Array, mask: jax.Array, length: jax.Array) -> Any:
-        return jnp.roll(tokens, -length, axis=0), jnp.roll(valid, -length), jnp.roll(mask, (-length, -length), (0, 1))
+        mask = jnp.roll(jnp.roll(mask, -length, axis=0), -length, axis=1)
+        return jnp.roll(tokens, -length, axis=0), jnp.roll(valid, -length), mask
 
     return jax.vmap(roll)(tokens, valid, mask, _lengths(valid))
 

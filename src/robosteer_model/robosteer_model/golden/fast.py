@@ -130,7 +130,7 @@ def _loss_and_gradients(params: Any, config: ModelConfig, observation: Observati
 @partial(jax.jit, static_argnames="config")
 def _observe(
     params: Any, config: ModelConfig, observation: Observation, inference: Observation
-) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """Floating-point values of one compute dtype, and the masks and positions that no dtype changes."""
     sequence = embed_prefix(params, config, observation)
     text = pi0_fast.text_pass(params, config, observation, taps=JOINT_TAPS)
@@ -152,7 +152,7 @@ def _observe(
     return values, _masks(sequence.valid, observation, inference)
 
 
-def _masks(valid: jax.Array, observation: Observation, inference: Observation) -> dict[str, jax.Array]:
+def _masks(valid: jax.Array, observation: Observation, inference: Observation) -> dict[str, Any]:
     """Masks and indices of the training sequence, and of the right-aligned prompts."""
     images = valid.shape[1] - observation.tokenized_prompt.shape[1]
     causal = jnp.pad(observation.token_ar_mask, ((0, 0), (images, 0))) if observation.token_ar_mask is not None else 0

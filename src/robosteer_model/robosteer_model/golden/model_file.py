@@ -53,8 +53,9 @@ def model_config(arrays: Arrays, dtype: str = "f32", cameras: tuple[str, ...] | 
         ModelError: when the description is not a model's.
     """
     content = json.loads(str(arrays["config_json"]))
-    sizes = {name: value for name, value in content["siglip"].items() if name != "head_out"}
-    siglip = SiglipConfig(**{name: tuple(v) if isinstance(v, list) else v for name, v in sizes.items()})
+    sizes: dict[str, Any] = {name: value for name, value in content["siglip"].items() if name != "head_out"}
+    patch, resolution = tuple(sizes.pop("patch_size")), tuple(sizes.pop("image_resolution"))
+    siglip = SiglipConfig(**sizes, patch_size=patch, image_resolution=resolution)
     paligemma = _gemma(content, "paligemma")
     if paligemma is None:
         raise ModelError(f"config_json: found {sorted(content)}, expected the sizes of paligemma")

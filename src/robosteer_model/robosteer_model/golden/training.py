@@ -70,7 +70,7 @@ def _compare_leaves(expected: Arrays, trained: dict[str, Any], frozen: dict[str,
             yield compare(name, trained[leaf], value, 0.0, floor=PARAMETER_TOLERANCE)
 
 
-def _train(model: Arrays, settings: dict[str, Any], config: ModelConfig) -> tuple[Tree, Tree, list[float], list[float]]:
+def _train(model: Arrays, settings: dict[str, Any], config: ModelConfig) -> tuple[Any, Any, list[float], list[float]]:
     """Trainable and frozen leaves after the steps; loss and gradient norm before each."""
     flat = flatten(model_params(model))
     start = unflatten({path: leaf * jnp.float32(LORA_SCALE) if "lora" in path else leaf for path, leaf in flat.items()})

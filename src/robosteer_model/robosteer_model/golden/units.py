@@ -88,7 +88,7 @@ def _rope(_: str, arrays: Arrays) -> Values:
     }, {"x", "positions"}
 
 
-def _rmsnorm(_: str, arrays: Arrays) -> Values:
+def _rmsnorm(_group: str, arrays: Arrays) -> Values:
     x, condition = jnp.asarray(arrays["x"]), jnp.asarray(arrays["cond"])
     plain = {"scale": jnp.asarray(arrays["scale"])}
     adaptive = {"Dense_0": {leaf: jnp.asarray(arrays[f"dense_{leaf}"]) for leaf in ("kernel", "bias")}}
