@@ -20,16 +20,18 @@ class Arguments:
     """Scripted demonstrations, over both base tasks and all 40 grid cells."""
     disturbance: float = 0.03
     """Pushes on the joints that the expert corrects, rad/s (standard deviation)."""
-    steps: int = 4000
-    """Optimiser steps."""
+    steps: tuple[int, ...] = (1800, 1500)
+    """Optimiser steps of each cycle of the learning rate."""
     batch_size: int = 64
     """Frames per step."""
     draws: int = 4
     """Flow draws (noise, time) per frame."""
-    peak_lr: float = 1e-3
-    """Learning rate after warm-up."""
+    peak_lr: tuple[float, ...] = (1e-3, 7e-4)
+    """Learning rate after warm-up, of each cycle."""
     seed: int = 0
-    """Seed of demonstrations, weights, batches and noise."""
+    """Seed of weights, batches and noise."""
+    demonstration_seed: int = 1
+    """Seed of the demonstrations."""
     jobs: int = 2
     """Processes that make demonstrations."""
 
@@ -39,17 +41,25 @@ def main(argv: list[str]) -> int:
     import tyro
 
     arguments = tyro.cli(Arguments, args=argv, prog="robosteer pretrain-nano")
+    from robosteer_rig.errors import RobosteerError
     from robosteer_training.nano.pretrain import PretrainSettings
     from robosteer_training.nano.recipe import Recipe, make_nano
 
-    settings = PretrainSettings(
-        steps=arguments.steps,
-        batch_size=arguments.batch_size,
-        draws=arguments.draws,
-        peak_lr=arguments.peak_lr,
-        seed=arguments.seed,
+    if len(arguments.steps) != len(arguments.peak_lr):
+        raise RobosteerError(
+            f"--peak-lr: found {len(arguments.peak_lr)} values, expected {len(arguments.steps)} as --steps"
+        )
+    cycles = tuple(
+        PretrainSettings(
+            steps=steps,
+            batch_size=arguments.batch_size,
+            draws=arguments.draws,
+            peak_lr=peak_lr,
+            seed=arguments.seed + 10 * number,
+        )
+        for number, (steps, peak_lr) in enumerate(zip(arguments.steps, arguments.peak_lr, strict=True))
     )
-    recipe = Recipe(arguments.episodes, arguments.disturbance, arguments.seed, settings)
+    recipe = Recipe(arguments.episodes, arguments.disturbance, arguments.demonstration_seed, cycles)
     make_nano(recipe, arguments.rig, arguments.work, arguments.out, arguments.jobs)
     print(f"written to {arguments.out}")
     return 0

@@ -43,7 +43,7 @@ class PretrainSettings:
 
     vision_steps: int = 1000
     vision_lr: float = 3e-3
-    steps: int = 3000
+    steps: int = 1800
     batch_size: int = 64
     draws: int = 4
     peak_lr: float = 1e-3
@@ -145,7 +145,12 @@ def load_state(template: dict[str, Any], path: Path) -> dict[str, Any]:
 
 
 def pretrain(
-    config: ModelConfig, tokenizer: bytes, arrays: TrainingArrays, settings: PretrainSettings, directory: Path
+    config: ModelConfig,
+    tokenizer: bytes,
+    arrays: TrainingArrays,
+    settings: PretrainSettings,
+    directory: Path,
+    start: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Train, or go on training from the state in `directory`.
 
@@ -155,9 +160,10 @@ def pretrain(
         arrays: prepared demonstrations.
         settings: hyperparameters.
         directory: gets `state.npz` and `log.csv`.
+        start: {"model", "auxiliary"} weights of an earlier cycle; None begins with random ones and the encoder's tasks.
 
     Returns:
-        The averaged weights, openpi's tree.
+        The last state: "trainable" is the `start` of another cycle, "average" are the weights to save, openpi's tree.
     """
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / "state.npz"
@@ -165,7 +171,7 @@ def pretrain(
     if path.exists():
         state = load_state(initial_state(weights, settings), path)
     else:
-        state = initial_state(prepare_vision(weights, config, arrays, settings), settings)
+        state = initial_state(start or prepare_vision(weights, config, arrays, settings), settings)
         save_state(state, path)
     first = int(state["step"])
     note = TextColumn("{task.fields[note]}")
@@ -180,7 +186,7 @@ def pretrain(
             if (step + 1) % settings.save_interval == 0 or step + 1 == settings.steps:
                 save_state(state, path)
             progress.advance(bar)
-    return state["average"]
+    return state
 
 
 def _log(log: IO[str], step: int, parts: dict[str, jax.Array]) -> str:

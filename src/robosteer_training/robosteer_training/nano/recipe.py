@@ -25,13 +25,13 @@ class Recipe:
         episodes: scripted demonstrations.
         disturbance: pushes that the expert corrects, rad/s.
         seed: of the demonstrations.
-        settings: of the training.
+        cycles: the learning rate rises and falls once in each.
     """
 
     episodes: int
     disturbance: float
     seed: int
-    settings: PretrainSettings
+    cycles: tuple[PretrainSettings, ...]
 
 
 def action_convention(rig: Rig) -> dict[str, object]:
@@ -67,9 +67,14 @@ def make_nano(recipe: Recipe, rig_path: Path, work: Path, out: Path, jobs: int) 
     config, tokenizer = nano_config(), train_tokenizer()
     norm_stats = compute_norm_stats(demonstrations)
     arrays = prepare(demonstrations, config, Transforms(config, norm_stats, tokenizer))
-    params = pretrain(config, tokenizer, arrays, recipe.settings, work / "training")
+    state = None
+    for number, settings in enumerate(recipe.cycles):
+        start = state["trainable"] if state else None
+        state = pretrain(config, tokenizer, arrays, settings, work / f"cycle_{number}", start)
+    if state is None:
+        raise ValueError("a recipe needs at least one cycle")
     checkpoint = Checkpoint(
-        params=to_bfloat16(params),
+        params=to_bfloat16(state["average"]),
         config=config,
         norm_stats=norm_stats,
         asset_id=ASSET_ID,
