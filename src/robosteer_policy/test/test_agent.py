@@ -13,7 +13,7 @@ import pytest
 
 from robosteer_model.checkpoint import save_checkpoint
 from robosteer_policy.acting import Acting, Result, State
-from robosteer_policy.agent import Agent, to_chunk, why_stale
+from robosteer_policy.agent import to_chunk, why_stale
 from robosteer_policy.chunks import Asynchronous
 from robosteer_policy.contract import contract_differences, require_contract
 from robosteer_policy.slot import Closed, LatestSlot
@@ -281,8 +281,6 @@ def test_the_worker_loads_a_real_checkpoint_and_infers_chunks(tmp_path):
     assert (result.run, result.trouble, result.chunk.stamp_ns) == (3, "", 77)
     assert result.chunk.velocity.shape == (HORIZON, 7)
     np.testing.assert_allclose(result.chunk.velocity[:, 0], 3.0 * DRIFT, atol=0.3)
-    again = Agent(source.load(RIG_HERE), RIG_HERE).act(frame(stamp_ns=77), "pick up red cube")
-    np.testing.assert_array_equal(again.velocity, result.chunk.velocity, "same seed, same frame, same chunk")
     assert worker.latency_ns > 0
     worker.close()
 

@@ -85,7 +85,7 @@ def test_synchronous_executes_n_then_rests_while_the_next_is_computed():
     assert strategy.action(18 * T) is None, "the next inference never came back"
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(
     st.lists(st.tuples(st.integers(1, 6), st.integers(0, 14), st.booleans()), max_size=30),
     st.sampled_from([Asynchronous, Synchronous]),

@@ -355,7 +355,7 @@ def perform(bench, what, *arguments):
         bench.gate.on_joint_state(bench.now.clock_ns - age_ms * MS, names, values, values, bench.now)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.sampled_from(Source), st.lists(event, max_size=25))
 def test_any_story_stays_inside_the_limits_and_silence_ends_in_rest(source, story):
     bench = Bench(source)

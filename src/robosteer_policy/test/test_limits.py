@@ -50,7 +50,7 @@ def play(limiter: Limiter, position: np.ndarray, wish: list[float] | np.ndarray,
     return position
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(wishes, starts, st.sampled_from([JERK_MAX, SOFT_JERK]))
 def test_any_wish_stays_inside_all_limits_and_silence_ends_in_rest(sequence, start, jerk):
     limiter = Limiter(limits(jerk))
@@ -139,7 +139,7 @@ FR3 = Limits(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(wishes, starts)
 def test_the_velocity_envelope_of_fr3_holds_at_every_position(sequence, start):
     limiter = Limiter(FR3)

@@ -140,9 +140,7 @@ def test_a_checkpoint_of_another_rig_is_refused_in_one_line(world, tmp_path, che
     assert "Traceback" not in world.output()
 
 
-@pytest.mark.parametrize("missing", ["rig", "checkpoint", "instruction"])
-def test_a_missing_parameter_ends_in_one_line(world, missing, checkpoint):
-    parameters = {"rig": str(RIG), "checkpoint": checkpoint, "instruction": "pick up red cube"}
-    del parameters[missing]
-    assert world.start_node(POLICY, **parameters).wait(DEADLINE_S) == 1
-    assert world.output().strip() == f"policy: found no parameter {missing}, expected one; set {missing}:=..."
+def test_a_missing_parameter_ends_in_one_line(world):
+    process = world.start_node(POLICY, rig=str(RIG), instruction="pick up red cube")
+    assert process.wait(DEADLINE_S) == 1
+    assert world.output().strip() == "policy: found no parameter checkpoint, expected one; set checkpoint:=..."
