@@ -53,6 +53,17 @@ def steer(
         KeyboardInterrupt: Ctrl-C, likewise.
     """
     console = console or Console(stderr=True)
+    try:
+        return _steer(settings, resume=resume, overwrite=overwrite, console=console)
+    except OSError as error:
+        where = error.filename or settings.out
+        raise RobosteerError(
+            f"steer: {where}: found {error.strerror or error}, expected a readable and writable place with free space; "
+            "mend it and go on with --resume"
+        ) from error
+
+
+def _steer(settings: SteerSettings, *, resume: bool, overwrite: bool, console: Console) -> dict[str, Any]:
     recipe = recipe_by_name(settings.recipe)
     work = _open_work_directory(settings, resume=resume, overwrite=overwrite)
     selecting = settings.selection is None and settings.select

@@ -33,6 +33,7 @@ _STYLE = {
     "axes.spines.top": False,
     "axes.spines.right": False,
 }
+_LABEL = {"facecolor": "white", "edgecolor": "none", "pad": 1, "alpha": 0.8}
 _THUMBNAIL = 96
 _PER_ROW = 8
 
@@ -53,16 +54,16 @@ def head_map(selection: HeadSelection) -> str:
     layers, heads = selection.scores.shape
 
     def draw(axes: Axes) -> None:
-        image = axes.imshow(selection.scores, cmap="viridis_r", aspect="auto")
+        image = axes.imshow(selection.scores, cmap="Blues_r", aspect="auto")
         for rank, (layer, head) in enumerate(selection.heads, 1):
             frame = Rectangle((head - 0.47, layer - 0.47), 0.94, 0.94, fill=False, edgecolor=ORANGE, linewidth=2)
             axes.add_patch(frame)
-            axes.text(head, layer, str(rank), ha="center", va="center", color="white", fontsize=8)
+            axes.text(head, layer, str(rank), ha="center", va="center", color="black", fontsize=8, bbox=_LABEL)
         axes.set_xlabel("head")
         axes.set_ylabel("layer")
         axes.set_xticks(range(heads))
         axes.set_yticks(range(layers))
-        axes.figure.colorbar(image, ax=axes, label="error of the k-NN prediction (lower is better)")
+        axes.figure.colorbar(image, ax=axes, label="k-NN error (low is good)")
 
     return _svg("heads", (6.4, 1.2 + 0.24 * layers), draw)
 
