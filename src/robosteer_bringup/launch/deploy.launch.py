@@ -43,6 +43,9 @@ def generate_launch_description() -> LaunchDescription:
             choices=["true", "false"],
             description="act as soon as the checkpoint is loaded; in simulation the guard is armed too",
         ),
+        DeclareLaunchArgument(
+            "execute_steps", default_value="8", description="actions of a chunk used before the next one takes over"
+        ),
         DeclareLaunchArgument("seed", default_value="0", description="seed of the simulated scene"),
         DeclareLaunchArgument(
             "publish_clock", default_value="false", choices=["true", "false"], description="run on simulated time"
@@ -96,6 +99,7 @@ def generate_launch_description() -> LaunchDescription:
                 "checkpoint": typed("checkpoint", str),
                 "instruction": typed("instruction", str),
                 "auto_enable": typed("auto_enable", bool),
+                "execute_steps": typed("execute_steps", int),
                 "use_sim_time": typed("publish_clock", bool),
             }
         ],

@@ -1,8 +1,8 @@
 """Pins: the demo that rots.
 
-The whole loop runs here as a user runs it, only shorter: record, steer, compare, deploy, through real DDS, real bags and
-the committed base policy. Also: a failing stage that is reported as success, and an old directory that is deleted by
-mistake.
+The whole loop runs here as a user runs it, only shorter: record, steer, compare, deploy, through real DDS, real bags
+and the committed base policy. Also: a failing stage that is reported as success, and an old directory that is deleted
+by mistake.
 """
 
 import json
@@ -74,5 +74,5 @@ def test_a_users_ros_domain_is_kept_and_otherwise_chosen_in_range(tmp_path, monk
 
 
 def test_a_stage_without_a_result_is_named(tmp_path):
-    with pytest.raises(RobosteerError, match="nothing.json"):
+    with pytest.raises(RobosteerError, match=r"nothing\.json"):
         read_result(tmp_path / "nothing.json")

@@ -15,16 +15,18 @@ class DemoSettings:
         steps: finetuning steps.
         batch_size: frames per step.
         peak_lr: learning rate; the paper's 2.5e-5 is for a model a thousand times larger.
+        execute_steps: actions of a chunk that are executed before the next inference.
         evaluation_cells: grid cells on which base and steered policy are compared, in process.
         live_cells: grid cells tried through ROS topics with the steered policy.
         time_limit_s: simulated seconds per trial.
     """
 
     task: str = "pick up green cube"
-    episodes: int = 16
+    episodes: int = 24
     steps: int = 400
     batch_size: int = 32
-    peak_lr: float = 1e-3
+    peak_lr: float = 2e-3
+    execute_steps: int = 3
     evaluation_cells: int = 20
     live_cells: int = 4
     time_limit_s: float = 10.0

@@ -118,6 +118,7 @@ def evaluate(work: Workspace, name: str, checkpoint: Path) -> None:
         *("--rig", str(work.rig)),
         *("--task", settings.task),
         *("--cells", str(settings.evaluation_cells)),
+        *("--execute-steps", str(settings.execute_steps)),
         *("--time-limit-s", str(settings.time_limit_s)),
         *("--out", str(work.evaluation(name))),
     )
@@ -136,6 +137,7 @@ def deploy(work: Workspace) -> None:
         f"rig:={work.rig}",
         f"checkpoint:={work.checkpoint}",
         f"instruction:={settings.task}",
+        f"execute_steps:={settings.execute_steps}",
         "trials:=true",
         f"trial_cells:={cells}",
         f"trial_time_limit_s:={settings.time_limit_s}",
