@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,12 +42,12 @@ def spread_cells(count: int, total: int = 40) -> list[int]:
 def main(argv: list[str]) -> int:
     """Entry point of `robosteer evaluate`."""
     import tyro
-    from robosteer_rig.errors import RobosteerError
 
+    from robosteer_rig.errors import RobosteerError
     from robosteer_training.evaluation.evaluate import evaluate, grid_scenes, save_evaluation
     from robosteer_training.evaluation.statistics import mcnemar_exact
 
-    arguments = tyro.cli(Annotated[Arguments, tyro.conf.arg()], args=argv, prog="robosteer evaluate")
+    arguments = tyro.cli(Arguments, args=argv, prog="robosteer evaluate")
     if not 1 <= arguments.cells <= 40:
         raise RobosteerError(f"--cells: found {arguments.cells}, expected 1 to 40")
     scenes = grid_scenes(arguments.task, spread_cells(arguments.cells), arguments.seed)

@@ -92,9 +92,10 @@ def prepare_vision(
     state = optimizer.init(trainable)
     batches = arrays.batches(settings.batch_size, settings.seed + 2, 0)
     keys = jax.random.split(jax.random.key(settings.seed + 2), settings.vision_steps)
+    parts: dict[str, jax.Array] = {}
     for key, batch in track(zip(keys, batches, strict=False), "image encoder", total=settings.vision_steps):
         trainable, state, parts = step(trainable, state, batch, key)
-    if settings.vision_steps:
+    if parts:
         print("image encoder: " + ", ".join(f"{name} {float(value):.4f}" for name, value in parts.items()))
     paligemma = weights["model"]["PaliGemma"] | {"img": trainable["img"]}
     return {"model": weights["model"] | {"PaliGemma": paligemma}, "auxiliary": trainable["auxiliary"]}
