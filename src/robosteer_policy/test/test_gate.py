@@ -216,10 +216,41 @@ def test_lost_joint_states_are_a_fault_and_arming_needs_fresh_ones():
     assert bench.gate.arm(bench.now) == ""
 
 
+def test_trouble_while_nothing_moves_is_no_fault_but_nothing_moves_either():
+    bench = Bench()
+    bench.measuring = False
+    bench.period(ms=2000)
+    bench.offset += 3600 * 1000 * MS
+    bench.period()
+    assert bench.gate.state is State.ARMED
+    assert bench.say([0.5] * 7) == "joint states are stale"
+    bench.period()
+    assert not bench.velocity.any()
+    bench.measuring = True
+    bench.period()
+    bench.run([0.5] * 7, 0.5)
+    assert bench.velocity[0] == pytest.approx(0.5)
+
+
+def test_messages_that_waited_while_the_guard_was_not_scheduled_are_not_late():
+    """After a stall the timer runs before the queue is read."""
+    bench = Bench()
+    bench.run([0.5] * 7, 0.5)
+    bench.say([0.5] * 7)
+    bench.steady += 80 * MS
+    bench.gate.tick(bench.now)
+    assert bench.gate.state is State.ARMED
+    bench.say([0.5] * 7)
+    bench.period()
+    bench.run([0.5] * 7, 0.3)
+    assert bench.gate.state is State.ARMED
+
+
 def test_frozen_joint_states_with_a_repeated_stamp_are_a_fault():
     bench = Bench()
     stamp = bench.now.clock_ns
     bench.measuring = False
+    bench.say([0.1] * 7)
     for _ in range(8):
         bench.gate.on_joint_state(stamp, JOINTS, READY, np.zeros(7), bench.now)
         bench.period()

@@ -7,6 +7,9 @@ Silence means different things for the two sources. A policy that falls silent w
 latched, and a person decides when to go on. An operator falls silent by releasing the clutch, many times per episode:
 the arm comes to rest and the next command resumes, because resuming is the operator's own act. A policy that pauses on
 purpose says so with a command of zeros.
+
+What goes wrong with the inputs' timing while nothing moves and nobody commands is counted but not latched: it could not
+have harmed, and commands are dropped until the inputs are good again.
 """
 
 from __future__ import annotations
@@ -77,6 +80,7 @@ class Gate:
         self._position: np.ndarray | None = None
         self._measured_velocity = np.zeros(len(self._joints))
         self._joint_trouble = "none received"
+        self._blind = True
         self._last_tick_ns: int | None = None
         self._clock_offset_ns: int | None = None
 
@@ -116,6 +120,10 @@ class Gate:
         self.state, self.reason = State.FAULT, reason
         self.counters["faults"] += 1
         self._forget_stream()
+
+    def _fault_if_active(self, reason: str) -> None:
+        if self._stream or not self.limiter.at_rest:
+            self.fault(reason)
 
     def select(self, source: Source) -> None:
         """Hand over to another source; it is obeyed once the arm has come to rest."""
@@ -164,15 +172,16 @@ class Gate:
         Returns:
             (n,) rad/s to send now.
         """
-        if self._last_tick_ns is not None:
-            gap_s = (now.steady_ns - self._last_tick_ns) * 1e-9
-            if gap_s < self.limiter.limits.period_s / 2:
-                return self.limiter.velocity.copy()  # A timer that catches up must not accelerate the arm twice.
-            if gap_s > self._settings.controller_s:
-                self._start_from_rest(gap_s, now)
+        period_s = self.limiter.limits.period_s
+        gap_s = period_s if self._last_tick_ns is None else (now.steady_ns - self._last_tick_ns) * 1e-9
+        if gap_s < period_s / 2:
+            return self.limiter.velocity.copy()  # A timer that catches up must not accelerate the arm twice.
         self._last_tick_ns = now.steady_ns
+        if gap_s > self._settings.controller_s:
+            self._start_from_rest(gap_s, now)
         self._watch_clock(now)
-        self._watch_silence(now)
+        # What arrived while the guard was not scheduled still waits to be read: timers come first.
+        self._watch_silence(now, unread_s=max(gap_s - period_s, 0.0))
         self._hand_over()
         if self._position is None:
             return np.zeros(len(self._joints))
@@ -182,11 +191,11 @@ class Gate:
     def _start_from_rest(self, gap_s: float, now: Instant) -> None:
         """Go on after a time without commands, in which the controller has stopped the arm by itself."""
         self.counters["stalls"] += 1
-        self.limiter.reset()
         if gap_s > self._settings.frozen_s:
-            self.fault(f"guard: not scheduled for {gap_s:.2f} s")
+            self._fault_if_active(f"guard: not scheduled for {gap_s:.2f} s")
         elif self._stream:
             self._stream = dataclasses.replace(self._stream, started_ns=now.steady_ns)
+        self.limiter.reset()
 
     def _deaf_to(self, source: Source) -> str:
         if source is not self.source:
@@ -207,6 +216,8 @@ class Gate:
         if self._stream and self._stream.publisher != command.publisher:
             self.fault(f"{source}: a second publisher appeared")
             return "second publisher"
+        if self._blind:
+            return "joint states are stale"
         if trouble := self._stamps.reject(command.stamp_ns, now):
             return trouble
         started_ns = self._stream.started_ns if self._stream else now.steady_ns
@@ -219,23 +230,22 @@ class Gate:
         jump_s = 0.0 if self._clock_offset_ns is None else (offset_ns - self._clock_offset_ns) * 1e-9
         self._clock_offset_ns = offset_ns
         if abs(jump_s) > self._settings.clock_jump_s:
-            self.fault(f"clock: jumped by {jump_s:+.3f} s")
+            self._fault_if_active(f"clock: jumped by {jump_s:+.3f} s")
             self._stamps.reset()
             self._joint_stamps.reset()
             self._joint_trouble = "none since the clock jumped"
 
-    def _watch_silence(self, now: Instant) -> None:
-        """Look for what has not arrived."""
-        if self.state is not State.ARMED:
-            return
-        joint_age_s, limit_s = self._joint_stamps.age_s(now), self._settings.joint_state_s
-        if joint_age_s > limit_s:
-            self.fault(
-                f"joint states: {self._joint_trouble} for {joint_age_s * 1e3:.0f} ms, limit {limit_s * 1e3:.0f} ms"
-            )
-        elif self._stream and self._stamps.age_s(now) > self._settings.silence_s:
+    def _watch_silence(self, now: Instant, unread_s: float) -> None:
+        """Look for what has not arrived, up to `unread_s` ago."""
+        joints_s, limit_s = self._joint_stamps.age_s(now) - unread_s, self._settings.joint_state_s
+        self._blind = joints_s > limit_s
+        if self._blind:
+            age, limit = f"{joints_s * 1e3:.0f} ms", f"{limit_s * 1e3:.0f} ms"
+            self._fault_if_active(f"joint states: {self._joint_trouble} for {age}, limit {limit}")
+        silence_s = self._stamps.age_s(now) - unread_s
+        if self._stream and silence_s > self._settings.silence_s:
             if self.source is Source.POLICY and self._stream.velocity.any():
-                self.fault(f"policy: no valid command for {self._stamps.age_s(now) * 1e3:.0f} ms")
+                self.fault(f"policy: no valid command for {silence_s * 1e3:.0f} ms")
             self._forget_stream()
 
     def _wish(self, now: Instant) -> np.ndarray:
