@@ -63,7 +63,9 @@ class Stages:
             TimeRemainingColumn(),
         )
         try:
-            with Progress(*columns, console=self.console, transient=True) as bar:
+            # Where lines are kept (a file, a pipe) only the closing line is of use.
+            plain = not self.console.is_terminal
+            with Progress(*columns, console=self.console, transient=True, disable=plain) as bar:
                 stage = Stage(bar, name)
                 yield stage
         finally:
