@@ -41,9 +41,9 @@ def model():
     return random_params(CONFIG), observation, prompt
 
 
-@partial(jax.jit, static_argnames="steps")
-def sample(params, prompt, edits=None, *, steps=3):
-    return pi0_fast.sample_tokens(params, CONFIG, prompt, max_decoding_steps=steps, taps=TAPS[1:3], edits=edits)
+@jax.jit
+def sample(params, prompt, edits=None):
+    return pi0_fast.sample_tokens(params, CONFIG, prompt, max_decoding_steps=3, taps=TAPS[1:3], edits=edits)
 
 
 @jax.jit
@@ -51,23 +51,42 @@ def text(params, observation, edits=None):
     return pi0_fast.text_pass(params, CONFIG, observation, taps=TAPS, edits=edits)
 
 
-def test_prefill_predicts_what_the_training_pass_predicts(model):
+PREFILL_TAPS = (
+    Tap("prefix.attn.z"),
+    Tap("prefix.resid.pre", at="image[base_0_rgb]", label="image"),
+    Tap("prefix.resid.pre", at="all"),
+)
+
+
+@pytest.fixture(scope="module")
+def decoding(model):
+    params, _, prompt = model
+    size = 2 * CONFIG.siglip.num_tokens + CONFIG.max_token_len
+    state = jax.jit(lambda p, o: pi0_fast.prefill(p, CONFIG, o, 3, taps=PREFILL_TAPS))(params, prompt)
+    assert state.prefill_size == size
+    return state
+
+
+def test_prefill_predicts_what_the_training_pass_predicts(model, decoding):
     params, observation, prompt = model
     joint = text(params, observation)
-    decoding = jax.jit(lambda p, o: pi0_fast.prefill(p, CONFIG, o, 1, taps=TAPS[:2]))(params, prompt)
     last = np.asarray(prompt.tokenized_prompt_mask).sum(axis=1) - 1
     np.testing.assert_allclose(decoding.logits, joint.logits[[0, 1], last], rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(decoding.taps["prefix.attn.z"], joint.taps["prefix.attn.z"], rtol=1e-4, atol=1e-5)
 
 
-def test_greedy_tokens_are_the_most_likely_ones_step_by_step(model):
+def test_greedy_tokens_are_the_most_likely_ones_step_by_step(model, decoding):
     params, _, prompt = model
     tokens, taps = sample(params, prompt)
-    decoding = pi0_fast.prefill(params, CONFIG, prompt, 3)
+
+    @jax.jit
+    def decode(params, decoding, token, step):
+        return pi0_fast.decode_step(params, CONFIG, decoding, token, step, taps=TAPS[2:3])
+
     for step in range(3):
         token = jnp.argmax(decoding.logits, axis=-1)
         np.testing.assert_array_equal(tokens[:, step], token)
-        decoding, found = pi0_fast.decode_step(params, CONFIG, decoding, token, step, taps=TAPS[2:3])
+        decoding, found = decode(params, decoding, token, step)
         np.testing.assert_allclose(taps["suffix.attn.z"][step], found["suffix.attn.z"], rtol=1e-4, atol=1e-5)
     assert tokens.dtype == jnp.float32
 
@@ -82,37 +101,39 @@ def test_generation_stops_when_every_row_ends(model):
     np.testing.assert_array_equal(tokens, [[pi0_fast.EOS_TOKEN, 0, 0]] * 2)
 
 
+def edits_of(prefix=0.0, suffix=0.0):
+    return Edits(
+        prefix=(ffn_edit(CONFIG, "prefix", {0: [1]}, alpha=4.0, strength=prefix),),
+        suffix=(ffn_edit(CONFIG, "suffix", {0: [1]}, alpha=4.0, strength=suffix),),
+    )
+
+
 def test_edits_reach_their_own_stream_only(model):
     params, observation, prompt = model
-    before = text(params, observation)
-    prefix = Edits(prefix=(ffn_edit(CONFIG, "prefix", {0: [1]}, alpha=4.0),))
-    suffix = Edits(suffix=(ffn_edit(CONFIG, "suffix", {0: [1]}, alpha=4.0),))
+    before = text(params, observation, edits_of()).taps["all"][0]
+    np.testing.assert_array_equal(before, text(params, observation).taps["all"][0])
     causal = np.asarray(observation.token_ar_mask, bool)
-    causal = np.pad(causal, ((0, 0), (before.taps["all"].shape[2] + 1 - causal.shape[1], 0)))[:, :-1]
-    for edits, own in ((prefix, ~causal), (suffix, causal)):
+    causal = np.pad(causal, ((0, 0), (before.shape[1] + 1 - causal.shape[1], 0)))[:, :-1]
+    for edits, own in ((edits_of(prefix=1), ~causal), (edits_of(suffix=1), causal)):
         after = text(params, observation, edits).taps["all"][0]
         np.testing.assert_array_equal(after[own][:, 1], 4.0)
-        np.testing.assert_array_equal(after[~own], before.taps["all"][0][~own])
+        np.testing.assert_array_equal(after[~own], before[~own])
     plain, taps = sample(params, prompt)
-    prompted, prompted_taps = sample(params, prompt, prefix)
-    decoded, decoded_taps = sample(params, prompt, suffix)
-    assert not np.array_equal(prompted_taps["prefix.attn.z"], taps["prefix.attn.z"])
-    np.testing.assert_array_equal(decoded_taps["prefix.attn.z"], taps["prefix.attn.z"])
-    assert not np.array_equal(decoded_taps["suffix.attn.z"], taps["suffix.attn.z"])
-    assert plain.shape == prompted.shape == decoded.shape
+    np.testing.assert_array_equal(sample(params, prompt, edits_of())[0], plain)
+    prompted = sample(params, prompt, edits_of(prefix=1))[1]
+    decoded = sample(params, prompt, edits_of(suffix=1))[1]
+    assert not np.array_equal(prompted["prefix.attn.z"], taps["prefix.attn.z"])
+    np.testing.assert_array_equal(decoded["prefix.attn.z"], taps["prefix.attn.z"])
+    assert not np.array_equal(decoded["suffix.attn.z"], taps["suffix.attn.z"])
 
 
-def test_alignment_keeps_named_tokens(model):
-    params, _, prompt = model
-    named = (Tap("prefix.resid.pre", at="image[base_0_rgb]", label="image"), Tap("prefix.resid.pre", at="all"))
-    taps = jax.jit(lambda p, o: pi0_fast.prefill(p, CONFIG, o, 1, taps=named).taps)(params, prompt)
-    size, per_image = taps["prefix.resid.pre"].shape[2], CONFIG.siglip.num_tokens
+def test_alignment_keeps_named_tokens(model, decoding):
+    prompt, per_image = model[2], CONFIG.siglip.num_tokens
+    image, everything = decoding.taps["image"], decoding.taps["prefix.resid.pre"]
     lengths = 2 * per_image + np.asarray(prompt.tokenized_prompt_mask).sum(axis=1)
     for row, length in enumerate(lengths):
-        start = size - length
-        np.testing.assert_array_equal(
-            taps["image"][:, row], taps["prefix.resid.pre"][:, row, start : start + per_image]
-        )
+        start = everything.shape[2] - length
+        np.testing.assert_array_equal(image[:, row], everything[:, row, start : start + per_image])
 
 
 def test_temperature_draws_from_the_key(model):

@@ -108,7 +108,7 @@ def test_lora_leaves_without_their_sizes_are_refused(model):
     flat["PaliGemma/llm/layers/attn/q_einsum/lora_a"] = np.zeros((*w.shape[:-1], 2), np.float32)
     flat["PaliGemma/llm/layers/attn/q_einsum/lora_b"] = np.zeros((*w.shape[:-2], 2, w.shape[-1]), np.float32)
     with pytest.raises(ModelError, match="rank and alpha"):
-        pi0.velocity(unflatten(flat), config, observation, x_t, TIME)
+        jax.eval_shape(lambda p: pi0.velocity(p, config, observation, x_t, TIME), unflatten(flat))
 
 
 @pytest.mark.parametrize(

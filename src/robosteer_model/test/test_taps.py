@@ -25,16 +25,22 @@ def model():
     return config, random_params(config), batch(config), chunk(config)
 
 
-@pytest.fixture(scope="module")
-def everything(model):
+def _every_tap():
     """Every site of both streams at every token, and named tokens under labels."""
     named = {"prefix": ("prefix.last", "text", "image[left_wrist_0_rgb]"), "suffix": ("state", "action[-1]", "actions")}
     taps = [Tap(f"{stream}.{site}", at="all") for stream in ("prefix", "suffix") for site in SITES]
     taps += [Tap(f"{s}.attn.z", at=at, label=at) for s, names in named.items() for at in names]
     taps += [Tap("suffix.attn.z", layers=(1, 0), label="reversed", at="all")]
-    taps += [Tap("suffix.resid.post", at="actions", mean=True, label="mean")]
+    return (*taps, Tap("suffix.resid.post", at="actions", mean=True, label="mean"))
+
+
+TAPS = _every_tap()
+
+
+@pytest.fixture(scope="module")
+def everything(model):
     config, params, observation, x_t = model
-    return velocity(params, config, observation, x_t, TIME, taps=tuple(taps))
+    return velocity(params, config, observation, x_t, TIME, taps=TAPS)
 
 
 def test_taps_do_not_change_a_bit_of_the_velocity(model, everything):
@@ -91,8 +97,7 @@ def test_tokens_are_chosen_by_meaning(model, everything):
 
 def test_state_token_of_pi0_ignores_noise_and_time(model, everything):
     config, params, observation, x_t = model
-    taps = (Tap("suffix.attn.z", at="state", label="state"),)
-    _, other = velocity(params, config, observation, x_t + 1, TIME / 2, taps=taps)
+    _, other = velocity(params, config, observation, x_t + 1, TIME / 2, taps=TAPS)
     np.testing.assert_allclose(other["state"], everything[1]["state"], rtol=1e-5, atol=1e-6)
 
 

@@ -42,6 +42,13 @@ def batch(config: ModelConfig, seed: int = 0) -> Observation:
     )
 
 
+def prefix_valid(config: ModelConfig, observation: Observation):
+    """Bool (B, T): which prefix tokens are real."""
+    masks = [np.asarray(observation.image_masks[name])[:, None] for name in config.cameras]
+    images = [np.repeat(mask, config.siglip.num_tokens, axis=1) for mask in masks]
+    return np.concatenate([*images, np.asarray(observation.tokenized_prompt_mask)], axis=1)
+
+
 def chunk(config: ModelConfig, seed: int = 1):
     rng = np.random.default_rng(seed)
     return jnp.asarray(rng.normal(size=(2, config.action_horizon, config.action_dim)), jnp.float32)
