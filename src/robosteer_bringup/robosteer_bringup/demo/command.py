@@ -23,11 +23,11 @@ def _arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--out", type=Path, default=Path("runs/demo"), help="directory for everything it makes (default: %(default)s)"
     )
-    parser.add_argument("--keep", action="store_true", help="go on after the last finished stage of an earlier run")
+    parser.add_argument("--resume", action="store_true", help="go on where an earlier run was interrupted")
     return parser.parse_args(argv)
 
 
-def make_workspace(out: Path, quick: bool) -> stages.Workspace:
+def make_workspace(out: Path, quick: bool, resume: bool) -> stages.Workspace:
     """Directories, environment and sizes of one run."""
     out = out.absolute()
     environment = with_ament_prefix(dict(os.environ))
@@ -38,37 +38,38 @@ def make_workspace(out: Path, quick: bool) -> stages.Workspace:
         rig=Path(package_share("robosteer_bringup", environment)) / "config" / "rigs" / "sim_panda.yaml",
         environment=ros_environment(out / "logs" / "ros"),
         settings=QUICK if quick else FULL,
+        resume=resume,
     )
 
 
-def plan(work: stages.Workspace) -> list[tuple[str, Path, Callable[[], None]]]:
-    """The stages in order: title, the file that a finished stage leaves, the work."""
+def plan(work: stages.Workspace) -> list[tuple[str, Callable[[], bool], Callable[[], None]]]:
+    """The stages in order: title, whether its result is there, the work."""
     settings = work.settings
     cells = settings.evaluation_cells
     return [
         (
             f"1/4 record: a scripted operator shows “{settings.task}” {settings.episodes} times",
-            work.demos / f"{settings.episodes - 1:06d}" / "episode.json",
+            lambda: stages.recorded(work) >= settings.episodes,
             lambda: stages.record(work),
         ),
         (
             "2/4 steer: find the attention heads that carry the task, finetune only those",
-            work.steered / "steer.json",
+            (work.steered / "steer.json").exists,
             lambda: stages.steer(work),
         ),
         (
             f"3/4 compare: base policy on {cells} placements",
-            work.evaluation("base"),
+            work.evaluation("base").exists,
             lambda: stages.evaluate(work, "base", work.base),
         ),
         (
             f"3/4 compare: steered policy on the same {cells} placements",
-            work.evaluation("steered"),
+            work.evaluation("steered").exists,
             lambda: stages.evaluate(work, "steered", work.checkpoint),
         ),
         (
             f"4/4 deploy: the steered policy drives the cell through topics, {settings.live_cells} placements",
-            work.trials,
+            work.trials.exists,
             lambda: stages.deploy(work),
         ),
     ]
@@ -77,19 +78,16 @@ def plan(work: stages.Workspace) -> list[tuple[str, Path, Callable[[], None]]]:
 def main(argv: list[str]) -> int:
     """Entry point of `robosteer demo`."""
     arguments = _arguments(argv)
-    if arguments.out.exists() and not arguments.keep:
+    if arguments.out.exists() and not arguments.resume:
         _remove_old_run(arguments.out)
-    work = make_workspace(arguments.out, arguments.quick)
+    work = make_workspace(arguments.out, arguments.quick, arguments.resume)
     started = time.monotonic()
-    times: dict[str, float] = {}
-    for title, result, run in plan(work):
-        if result.exists():
+    for title, finished, run in plan(work):
+        if finished():
             print(f"\n{title}: kept from the earlier run", flush=True)
             continue
         print(f"\n{title}", flush=True)
-        stage_started = time.monotonic()
         run()
-        times[title] = time.monotonic() - stage_started
     print()
     print(summarise(work, time.monotonic() - started), flush=True)
     return 0

@@ -26,6 +26,7 @@ class Workspace:
         rig: rig file of the simulated cell.
         environment: environment variables of every stage.
         settings: sizes.
+        resume: stages go on where they were interrupted.
     """
 
     out: Path
@@ -33,6 +34,7 @@ class Workspace:
     rig: Path
     environment: dict[str, str]
     settings: DemoSettings
+    resume: bool = False
 
     @property
     def demos(self) -> Path:
@@ -75,9 +77,15 @@ def _lines_of(*names: str) -> Callable[[str], str | None]:
     return show
 
 
+def recorded(work: Workspace) -> int:
+    """Episodes that are there; discarded ones leave gaps in the numbering."""
+    return len(list(work.demos.glob("[0-9]*/episode.json")))
+
+
 def record(work: Workspace) -> None:
     """A scripted operator teaches through topics; every demonstration becomes a bag."""
     settings = work.settings
+    missing = settings.episodes - recorded(work)
     command = robosteer_command(
         "launch",
         "robosteer_bringup",
@@ -87,7 +95,8 @@ def record(work: Workspace) -> None:
         f"rig:={work.rig}",
         f"out:={work.demos}",
         f"task:={settings.task}",
-        f"episodes:={settings.episodes}",
+        f"episodes:={missing}",
+        f"first_seed:={recorded(work)}",
         f"sigterm_timeout:={STOP_PATIENCE_S}",
     )
     run_stage(command, work.log("record"), work.environment, show=_lines_of("scripted_operator"))
@@ -105,6 +114,7 @@ def steer(work: Workspace) -> None:
         *("--steps", str(settings.steps)),
         *("--batch-size", str(settings.batch_size)),
         *("--peak-lr", str(settings.peak_lr)),
+        *(["--resume"] if work.resume else []),
     )
     run_stage(command, work.log("steer"), work.environment)
 

@@ -34,7 +34,7 @@ from robosteer_sim.tasks import task_card
 COMMAND_RATE_HZ = 50.0
 REST_S = 0.3
 """Zeros at the end of an episode, before the recording stops."""
-ARM_PATIENCE_S = 10.0
+PATIENCE_S = 30.0
 SLOWEST = 20.0
 """How much slower than real time the cell may become before the operator gives up."""
 
@@ -118,7 +118,8 @@ class ScriptedOperator:
         self._set_up(scene)
         if self._use_recorder:
             self._session.set_parameters("/recorder", instruction=scene.task)
-            self._session.trigger("/recorder/start")
+            # A machine that has just started many processes may be too slow for the recorder's taste for a while.
+            self._persist(Trigger, "/recorder/start", Trigger.Request())
             self._recording = True
         self._expert = Expert(self._task.target, scene_random(scene, EXPERT_STREAM))
         reason = self._watch(self._expert)
@@ -142,14 +143,18 @@ class ScriptedOperator:
         session.wait_until(lambda: self._senses.guard_fault() is None, 2.0, "/robosteer/guard/status without fault")
 
     def _arm(self) -> None:
-        """Press the button until the guard accepts: right after a start it may not have heard of the arm yet."""
-        patience = time.monotonic() + ARM_PATIENCE_S
+        """Right after a start the guard may not have heard of the arm yet."""
+        self._persist(SetBool, "/guard/arm", SetBool.Request(data=True))
+
+    def _persist(self, kind: type, service: str, request: object) -> None:
+        """Press a button until it is accepted, commanding zeros meanwhile."""
+        patience = time.monotonic() + PATIENCE_S
         while True:
-            answer = self._session.call(SetBool, "/guard/arm", SetBool.Request(data=True))
+            answer = self._session.call(kind, service, request)
             if answer.success:
                 return
             if time.monotonic() > patience:
-                raise RobosteerError(f"/guard/arm: refused for {ARM_PATIENCE_S:g} s, {answer.message}")
+                raise RobosteerError(f"{service}: refused for {PATIENCE_S:g} s, {answer.message}")
             self._pause(0.2)
 
     def _pause(self, duration_s: float) -> None:
