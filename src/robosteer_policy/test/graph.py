@@ -233,12 +233,12 @@ def time_to_rest(samples: list[tuple[float, np.ndarray]], since: float, still: f
 
     Returns:
         Seconds from the fault to the first sample of the final rest, and how much of it nothing was sampled at all
-        (gaps beyond two nominal periods: somebody was not scheduled, which says nothing about the code).
+        (gaps beyond the nominal 10 ms: somebody was not scheduled, which says nothing about the code).
     """
     later = [(t, float(np.abs(v).max())) for t, v in samples if t >= since]
     moving = [i for i, (_, speed) in enumerate(later) if speed > still]
     end = moving[-1] + 1 if moving else 0
     assert end < len(later), "the motion did not end"
     times = [since, *(t for t, _ in later[: end + 1])]
-    stalls = sum(max(b - a - 0.02, 0.0) for a, b in itertools.pairwise(times))
+    stalls = sum(max(b - a - 0.012, 0.0) for a, b in itertools.pairwise(times))
     return later[end][0] - since, stalls
