@@ -68,6 +68,10 @@ def check_file(path: Path, modules: list[ModuleType] | None = None) -> Iterator[
         claimed = module.claims(keys)
         if claimed:
             unclaimed -= claimed
-            yield from module.check(path)
+            try:
+                yield from module.check(path)
+            except (ModelError, KeyError, TypeError, ValueError) as error:
+                # One unusable file must not hide the verdict on the others.
+                yield miss(path.name, f"cannot be checked: {type(error).__name__}: {error}")
     for key in sorted(unclaimed):
         yield miss(key, "no check knows this key")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -68,11 +69,13 @@ def _found(arrays: Arrays) -> dict[str, Any]:
     params, observation = model_params(arrays), model_observation(arrays)
     inputs = {name: jnp.asarray(arrays[f"input/{name}"]) for name in ("actions", "noise", "time", "x_t")}
     found: dict[str, Any] = {}
+    matches = (re.fullmatch(r"out/\w+/sample_actions_(\d+)", name) for name in arrays)
+    steps = tuple(sorted({int(match[1]) for match in matches if match}))
     for short in DTYPES:
         if not any(name.startswith(f"out/{short}/") for name in arrays):
             continue
         config = model_config(arrays, short)
-        values, exact = _observe(params, config, observation, inputs)
+        values, exact = _observe(params, config, observation, inputs, steps)
         found |= {f"out/{name}": value for name, value in exact.items()}
         values["compute_loss_key7"] = _loss_of_key(jax.random.key(KEY), params, config, observation, inputs["actions"])
         if short == "f32":
@@ -103,9 +106,13 @@ def _loss_and_gradients(
     return each, gradients
 
 
-@partial(jax.jit, static_argnames="config")
+@partial(jax.jit, static_argnames=("config", "sample_steps"))
 def _observe(
-    params: Any, config: ModelConfig, observation: Observation, inputs: dict[str, jax.Array]
+    params: Any,
+    config: ModelConfig,
+    observation: Observation,
+    inputs: dict[str, jax.Array],
+    sample_steps: tuple[int, ...],
 ) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
     """Floating-point values of one compute dtype, and the masks and positions that no dtype changes."""
     x_t, time, noise = inputs["x_t"], inputs["time"], inputs["noise"]
@@ -136,7 +143,7 @@ def _observe(
         **joint.taps,
         **prefilled.taps,
     }
-    for steps in (3, 10):
+    for steps in sample_steps:
         actions, _ = pi0.denoise(params, config, prefilled, observation.state, noise, num_steps=steps)
         values[f"sample_actions_{steps}"] = actions
     if suffix.condition is not None:
