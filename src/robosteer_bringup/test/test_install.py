@@ -33,7 +33,9 @@ def workspace(tmp_path: Path) -> Path:
 def share_files(package: str) -> set[str]:
     """Files that must stand below share/<package>."""
     root = SOURCE / package
-    files = [path for folder in ("launch", "config") for path in (root / folder).rglob("*") if path.is_file()]
+    files = [
+        path for folder in ("launch", "config", "checkpoints") for path in (root / folder).rglob("*") if path.is_file()
+    ]
     return {str(path.relative_to(root)) for path in files if "__pycache__" not in path.parts} | {"package.xml"}
 
 
@@ -60,11 +62,13 @@ def test_colcon_install_is_an_ament_prefix(workspace: Path, options: list[str]) 
     program = workspace / "install/robosteer_bringup/lib/robosteer_bringup/robosteer"
     assert os.access(program, os.X_OK)
     # The installed command runs its installed modules, finds its installed launch files and its lib/ directory.
+    # With --symlink-install the modules are links below build/, which colcon's setup files put on the path.
+    modules = (
+        (workspace / "build").glob("*") if options else (workspace / "install").glob("*/lib/python3*/site-packages")
+    )
     here = {
         "AMENT_PREFIX_PATH": os.pathsep.join([*prefixes, sys.prefix]),
-        "PYTHONPATH": os.pathsep.join(
-            str(path) for path in (workspace / "install").glob("*/lib/python3*/site-packages")
-        ),
+        "PYTHONPATH": os.pathsep.join(str(path) for path in modules),
     }
     where = run([sys.executable, "-c", "import robosteer_bringup as r; print(r.__file__)"], workspace, **here)
     assert where.startswith(str(workspace))

@@ -52,7 +52,7 @@ def test_dependencies_on_each_other_stand_in_both_files(package: Path, monkeypat
 
 
 @pytest.mark.parametrize("package", PACKAGES, ids=IDS)
-def test_share_holds_every_launch_and_config_file(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_share_holds_every_launch_config_and_checkpoint_file(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     installed = {
         f"{folder}/{Path(file).name}": file
         for folder, files in setup_arguments(package, monkeypatch)["data_files"]
@@ -61,7 +61,7 @@ def test_share_holds_every_launch_and_config_file(package: Path, monkeypatch: py
     share = f"share/{package.name}"
     wanted = {
         f"{share}/{path.relative_to(package)}": str(path.relative_to(package))
-        for folder in ("launch", "config")
+        for folder in ("launch", "config", "checkpoints")
         for path in (package / folder).rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     }
