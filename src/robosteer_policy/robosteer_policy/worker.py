@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 import threading
 import time
 import traceback
@@ -47,7 +48,8 @@ class CheckpointSource:
         from robosteer_model.policy import Policy
 
         manifest = Manifest.read(Layout.open(self.path).manifest)
-        require_contract(self.path, manifest.rig, manifest.action_convention, rig)
+        if not require_contract(self.path, manifest.rig, manifest.action_convention, rig):
+            sys.stderr.write(f"checkpoint {self.path} says nothing about its rig: check cameras and units yourself\n")
         policy = Policy.load(self.path, config=self.config, num_steps=self.num_steps, seed=self.seed)
         policy.warm_up(self.instruction)
         return policy
