@@ -34,7 +34,7 @@ class Export:
         path: the checkpoint directory.
         digest: of its parameters.
         max_action_difference: largest |merged - unmerged| over verified frames, steps and dimensions, normalised units.
-        frozen_leaves: leaves (or slices of them) outside the trainable set that were compared bit for bit.
+        frozen_leaves: leaves that are frozen in whole or in part and whose frozen values equal the base bit for bit.
         verified_frames: frames on which actions were compared.
     """
 
@@ -98,7 +98,8 @@ def export(
             f"export: merged and unmerged policies differ by {difference:.2e} (normalised), expected at most {limit}; "
             f"the checkpoint in {directory} is not usable, please report this"
         )
-    return Export(directory, params_digest(reloaded.params), difference, len(flatten(reloaded.params)), len(rows))
+    frozen = len(flatten(reloaded.params)) - len(spec.dense_paths)
+    return Export(directory, params_digest(reloaded.params), difference, frozen, len(rows))
 
 
 def action_difference(

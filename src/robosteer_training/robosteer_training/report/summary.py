@@ -67,7 +67,7 @@ def summarise(
             "digest": exported.digest,
             "max_action_difference": exported.max_action_difference,
             "verified_frames": exported.verified_frames,
-            "frozen_bit_equal": True,
+            "leaves_compared_with_base": exported.frozen_leaves,
         },
         "seconds": {name: round(value, 3) for name, value in seconds.items()},
         "seconds_per_step": result.history.seconds / max(len(result.history.loss), 1),
