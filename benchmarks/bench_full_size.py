@@ -1,0 +1,87 @@
+"""Claim: full-size pi0.5 in bfloat16 loads from disk and runs one inference on a CPU within 20 GiB of memory.
+
+Writes a checkpoint of random weights in openpi's layout (7 GB, in a temporary directory), then, in a process of its
+own, loads it and samples one action chunk for two views and 60 prompt tokens.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import jax
+import ml_dtypes
+import numpy as np
+from measure import save
+
+from robosteer_model import pi0
+from robosteer_model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from robosteer_model.config import stock_config
+from robosteer_model.observation import Observation
+from robosteer_model.params import flatten, param_shapes, unflatten
+
+CONFIG = "pi05_droid"
+PROMPT_TOKENS = 60
+# Random numbers are repeated in blocks of this many: what they are does not matter, that they are not zero does.
+BLOCK = 1 << 20
+
+
+def write_random_checkpoint(directory: Path) -> None:
+    """Random bfloat16 weights of the full-size model."""
+    block = (np.random.default_rng(0).standard_normal(BLOCK, np.float32) * 0.02).astype(ml_dtypes.bfloat16)
+    shapes = flatten(param_shapes(stock_config(CONFIG)))
+    params = {path: np.resize(block, leaf.shape) for path, leaf in shapes.items()}
+    save_checkpoint(directory, Checkpoint(unflatten(params), stock_config(CONFIG)))
+
+
+def run_inference(directory: Path) -> dict[str, float]:
+    """Load and infer once; times in s, memory in GiB."""
+    start = time.perf_counter()
+    checkpoint = load_checkpoint(directory, dtype="bfloat16")
+    loaded = time.perf_counter()
+    config, random = checkpoint.config, np.random.default_rng(0)
+    cameras = config.cameras[:2]
+    shape = (1, *config.siglip.image_resolution, 3)
+    observation = Observation(
+        images={name: random.uniform(-1, 1, shape).astype(np.float32) for name in cameras},
+        image_masks={name: np.ones(1, bool) for name in cameras},
+        state=np.zeros((1, config.action_dim), np.float32),
+        tokenized_prompt=random.integers(3, 1000, (1, PROMPT_TOKENS)).astype(np.int32),
+        tokenized_prompt_mask=np.ones((1, PROMPT_TOKENS), bool),
+    )
+    noise = random.standard_normal((1, config.action_horizon, config.action_dim)).astype(np.float32)
+    sample = jax.jit(functools.partial(pi0.sample_actions, config=config))
+    actions = np.asarray(sample(checkpoint.params, observation=observation, noise=noise)[0])
+    return {
+        "load_s": loaded - start,
+        "first_inference_with_compilation_s": time.perf_counter() - loaded,
+        "peak_rss_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+        "all_finite": bool(np.isfinite(actions).all()),
+    }
+
+
+def main() -> None:
+    """Run the benchmark; with --infer, only the measured half."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--infer", type=Path)
+    arguments = parser.parse_args()
+    if arguments.infer:
+        print(json.dumps(run_inference(arguments.infer)))
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        directory = Path(folder) / "random"
+        write_random_checkpoint(directory)
+        command = [sys.executable, __file__, "--infer", str(directory)]
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
+    save("full_size", json.loads(done.stdout.splitlines()[-1]))
+
+
+if __name__ == "__main__":
+    main()
