@@ -26,7 +26,7 @@ FILES = [
     pytest.param("shared_pi0_lora.npz", marks=slow),
     pytest.param("shared_pi0_fast.npz", marks=slow),
     pytest.param("shared_pi0_fast_lora.npz", marks=slow),
-    "shared_train_pi0_lora.npz",
+    pytest.param("shared_train_pi0_lora.npz", marks=slow),
     pytest.param("shared_train_pi05_lora.npz", marks=slow),
     "shared_tokenizer.npz",
     "shared_ckpt_pi05_params.npz",

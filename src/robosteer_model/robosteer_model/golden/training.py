@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -77,22 +76,22 @@ def _train(model: Arrays, settings: dict[str, Any], config: ModelConfig) -> tupl
     trainable, frozen = split_trainable(start, config)
     frozen = jax.tree.map(lambda leaf: leaf.astype(settings["frozen_dtype"]), frozen)
     optimiser = AdamW(**settings["optimizer"]).create(CosineSchedule(**settings["lr_schedule"]).create())
-    state = optimiser.init(trainable)
     observation = model_observation(model)
     targets = tuple(jnp.asarray(model[f"input/{name}"]) for name in ("actions", "noise", "time"))
+
+    @jax.jit
+    def step(trainable: Tree, frozen: Tree, state: Any) -> Any:
+        def loss(trainable: Tree) -> jax.Array:
+            return jnp.mean(pi0.flow_loss(merge(trainable, frozen), config, observation, *targets))
+
+        value, gradients = jax.value_and_grad(loss)(trainable)
+        updates, state = optimiser.update(gradients, state, trainable)
+        return optax.apply_updates(trainable, updates), state, value, optax.tree.norm(gradients)
+
+    state = optimiser.init(trainable)
     losses, norms = [], []
     for _ in range(settings["steps"]):
-        loss, gradients = _loss_and_gradients(trainable, frozen, config, observation, targets)
-        losses.append(float(loss))
-        norms.append(float(optax.global_norm(gradients)))
-        updates, state = optimiser.update(gradients, state, trainable)
-        trainable = optax.apply_updates(trainable, updates)
+        trainable, state, value, norm = step(trainable, frozen, state)
+        losses.append(float(value))
+        norms.append(float(norm))
     return trainable, frozen, losses, norms
-
-
-@partial(jax.jit, static_argnames="config")
-def _loss_and_gradients(trainable: Tree, frozen: Tree, config: ModelConfig, observation: Any, targets: Any) -> Any:
-    def loss(trainable: Tree) -> jax.Array:
-        return jnp.mean(pi0.flow_loss(merge(trainable, frozen), config, observation, *targets))
-
-    return jax.value_and_grad(loss)(trainable)
