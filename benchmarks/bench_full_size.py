@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import functools
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -46,6 +45,8 @@ def run_inference(directory: Path) -> dict[str, float]:
     start = time.perf_counter()
     checkpoint = load_checkpoint(directory, dtype="bfloat16")
     loaded = time.perf_counter()
+    parameters = sum(leaf.nbytes for leaf in jax.tree.leaves(checkpoint.params)) / 2**30
+    after_loading = _peak_rss_gib()
     config, random = checkpoint.config, np.random.default_rng(0)
     cameras = config.cameras[:2]
     shape = (1, *config.siglip.image_resolution, 3)
@@ -62,9 +63,17 @@ def run_inference(directory: Path) -> dict[str, float]:
     return {
         "load_s": loaded - start,
         "first_inference_with_compilation_s": time.perf_counter() - loaded,
-        "peak_rss_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+        "parameters_gib": parameters,
+        "peak_rss_after_loading_gib": after_loading,
+        "peak_rss_gib": _peak_rss_gib(),
         "all_finite": bool(np.isfinite(actions).all()),
     }
+
+
+def _peak_rss_gib() -> float:
+    """Peak of this program alone; getrusage would carry the peak of the process that started it across exec."""
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) / 2**20
 
 
 def main() -> None:
