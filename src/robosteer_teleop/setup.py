@@ -27,7 +27,7 @@ setup(
         (f"share/{PACKAGE}/launch", glob("launch/*.launch.py")),
         (f"share/{PACKAGE}/config", glob("config/*.*")),
     ],
-    install_requires=["robosteer_rig", "rosbags", "mcap", "lz4", "zstandard", "pyyaml>=6", "numpy>=2", "rich", "tyro"],
+    install_requires=["robosteer_rig", "aiohttp", "cryptography", "pin", "rosbags", "mcap", "lz4", "zstandard", "pyyaml>=6", "numpy>=2", "rich", "tyro"],
     options=OPTIONS,
     zip_safe=False,
     entry_points={

@@ -46,6 +46,7 @@ setup(
         "rosbags",
         "mcap",
         "pyarrow",
+        "av",
         "matplotlib",
         "jinja2",
         "rich",
