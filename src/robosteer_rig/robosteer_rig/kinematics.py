@@ -140,12 +140,27 @@ def damped_least_squares(
         (7,) rad/s; not limited otherwise.
     """
     jac = jacobian(q, tool)
-    shortfall = max(0.0, 1.0 - manipulability(jac) / MIN_MANIPULABILITY)
+    pull = None if posture is None else posture_gain * (np.asarray(posture) - np.asarray(q))
+    return resolve(jac, manipulability(jac), twist, pull)
+
+
+def resolve(jac: np.ndarray, measure: float, twist: np.ndarray, pull: np.ndarray | None = None) -> np.ndarray:
+    """The formula of `damped_least_squares` for a Jacobian from any model.
+
+    Args:
+        jac: (6, 7).
+        measure: its manipulability.
+        twist: (6,) m/s and rad/s.
+        pull: (7,) rad/s; what the free direction of the arm should do.
+
+    Returns:
+        (7,) rad/s; not limited otherwise.
+    """
+    shortfall = max(0.0, 1.0 - measure / MIN_MANIPULABILITY)
     gram = jac @ jac.T + (MAX_DAMPING * shortfall) ** 2 * np.eye(6)
     # At an exact singularity the damping makes the matrix regular; elsewhere it already is.
     inverse = np.linalg.solve(gram, jac).T
     velocity = inverse @ np.asarray(twist, dtype=np.float64)
-    if posture is not None:
-        pull = posture_gain * (np.asarray(posture) - np.asarray(q))
+    if pull is not None:
         velocity = velocity + pull - inverse @ (jac @ pull)
     return velocity
