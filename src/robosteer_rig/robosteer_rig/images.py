@@ -13,6 +13,7 @@ from robosteer_rig.fields import show
 from robosteer_rig.parts import Camera
 
 MAX_PIXELS = 64 * 1024 * 1024  # 64 Mpx: far above any camera here, far below what a forged header may claim.
+MIN_OVERSAMPLING = 1.5  # Of a JPEG that is reduced while it is decoded, over the policy's image.
 _PILLOW_FORMATS = {"jpeg": "JPEG", "png": "PNG"}
 # Where R, G and B stand in each raw encoding, and its bytes per pixel.
 _RAW_CHANNELS: dict[str, tuple[tuple[int, int, int], int]] = {
@@ -42,12 +43,19 @@ def _check_size(width: int, height: int) -> None:
         raise RobosteerError(f"image size: found {width}x{height}, expected at most {MAX_PIXELS // 1024**2} Mpx")
 
 
-def _open(data: bytes | bytearray | memoryview, format: str) -> Image.Image:
-    """Decode to an RGB image; see `decode_image`."""
+def _open(data: bytes | bytearray | memoryview, format: str, camera: Camera | None = None) -> Image.Image:
+    """Decode to an RGB image; see `decode_image`.
+
+    With a camera, the size must be the rig's, and a JPEG is decoded at the reduced size of `reduction`.
+    """
     codec = _PILLOW_FORMATS[compression_of(format)]
     try:
         with Image.open(io.BytesIO(data), formats=(codec,)) as image:
             _check_size(*image.size)
+            if camera is not None:
+                _require_size(*image.size, camera)
+                factor = reduction(camera)
+                image.draft(None, (camera.width // factor, camera.height // factor))  # PNG has no such mode.
             image.load()
             return image if image.mode == "RGB" else image.convert("RGB")
     except RobosteerError:
@@ -56,6 +64,22 @@ def _open(data: bytes | bytearray | memoryview, format: str) -> Image.Image:
         raise RobosteerError(
             f"image: found damaged {codec} data ({show(str(error))}), expected a whole image"
         ) from error
+
+
+def reduction(camera: Camera) -> int:
+    """By what factor a JPEG of this camera is reduced while it is decoded: 1, 2, 4 or 8.
+
+    JPEG can be decoded at a fraction of its size, which halves the time of a 720p picture. What remains must be enough
+    for the antialiased resize, and the crop must fall on whole pixels.
+    """
+    crop = camera.crop
+    fits = (
+        factor
+        for factor in (8, 4, 2)
+        if crop.size >= factor * MIN_OVERSAMPLING * camera.output_size
+        and not any(edge % factor for edge in (crop.x0, crop.y0, crop.size))
+    )
+    return next(fits, 1)
 
 
 def decode_image(data: bytes | bytearray | memoryview, format: str) -> np.ndarray:
@@ -129,7 +153,7 @@ def prepare(image: np.ndarray, camera: Camera) -> np.ndarray:
 
 
 def prepare_compressed(data: bytes | bytearray | memoryview, format: str, camera: Camera) -> np.ndarray:
-    """`prepare` of `decode_image`, without copying the whole picture.
+    """`prepare` of `decode_image`, without decoding more of a large JPEG than the result needs (see `reduction`).
 
     Args:
         data: a JPEG or PNG.
@@ -142,10 +166,10 @@ def prepare_compressed(data: bytes | bytearray | memoryview, format: str, camera
     Raises:
         RobosteerError: as `decode_image` and `prepare`.
     """
-    image = _open(data, format)
-    _require_size(*image.size, camera)
-    crop = camera.crop
-    return _resize(image.crop((crop.x0, crop.y0, crop.x0 + crop.size, crop.y0 + crop.size)), camera)
+    image = _open(data, format, camera)
+    factor = camera.width // image.width
+    x0, y0, size = (edge // factor for edge in (camera.crop.x0, camera.crop.y0, camera.crop.size))
+    return _resize(image.crop((x0, y0, x0 + size, y0 + size)), camera)
 
 
 def _require_size(width: int, height: int, camera: Camera) -> None:

@@ -16,7 +16,16 @@ from hypothesis import strategies as st
 from robosteer_rig.droid import observation
 from robosteer_rig.errors import RobosteerError
 from robosteer_rig.frame import Frame
-from robosteer_rig.images import MAX_PIXELS, compression_of, decode_image, decode_raw, prepare, prepare_compressed
+from robosteer_rig.images import (
+    MAX_PIXELS,
+    compression_of,
+    decode_image,
+    decode_raw,
+    prepare,
+    prepare_compressed,
+    reduction,
+)
+from robosteer_rig.parts import Crop
 
 from .bench import encode, sim_rig
 
@@ -115,6 +124,26 @@ def test_the_short_way_gives_the_same_pixels(codec, size):
     camera = dataclasses.replace(sim_rig().cameras["left"], output_size=size)
     data = encode(np.random.default_rng(0).integers(0, 256, (180, 320, 3), dtype=np.uint8), codec.upper())
     assert np.array_equal(prepare_compressed(data, codec, camera), prepare(decode_image(data, codec), camera))
+
+
+def test_a_large_jpeg_is_decoded_at_half_its_size_without_moving_anything():
+    """Pins: reduction shifts the picture, or leaves fewer pixels than the resize needs, or changes small cameras."""
+    crop = Crop(280, 0, 720)
+    camera = dataclasses.replace(sim_rig().cameras["left"], width=1280, height=720, crop=crop, output_size=224)
+    assert reduction(camera) == 2
+    assert reduction(sim_rig().cameras["left"]) == 1  # 90 px are too few for 64
+    assert reduction(dataclasses.replace(camera, crop=Crop(281, 0, 718))) == 1  # no whole pixel
+    assert reduction(dataclasses.replace(camera, output_size=16)) == 8
+    x, y = np.meshgrid(np.arange(1280), np.arange(720))
+    waves = 128 + 80 * np.sin(x / 23) * np.cos(y / 17)
+    image = np.stack([waves, x / 5, y / 3], axis=2).astype(np.uint8)
+    data = encode(image)
+    short, long = prepare_compressed(data, "jpeg", camera), prepare(decode_image(data, "jpeg"), camera)
+    assert np.abs(short.astype(float) - long).mean() < 0.7
+    shifted = np.roll(long, 1, axis=1).astype(float)
+    assert np.abs(shifted - long)[:, 1:].mean() > 3  # so a shift by one pixel would be seen
+    with pytest.raises(RobosteerError, match="found 320x180, expected 1280x720"):
+        prepare_compressed(encode(image[:180, :320]), "jpeg", camera)
 
 
 def test_droid_observation_routes_cameras_by_name():

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
 # Raised whenever the same bag and settings would give other frames than before.
-CONVERTER_VERSION = 1
+CONVERTER_VERSION = 2
 
 
 class ConversionError(RobosteerError):
@@ -173,11 +175,9 @@ def _convert_missing(
     """Convert what the store lacks; returns episode path -> key of the good ones."""
     keys: dict[Path, str] = {}
     missing: list[EpisodeJob] = []
-    for info in infos:
-        try:
-            digest = _digest(info)
-        except RobosteerError as error:
-            summary.failures.append(str(error))
+    for info, digest in _digests(infos, jobs):
+        if isinstance(digest, RobosteerError):
+            summary.failures.append(str(digest))
             continue
         key = episode_key(digest, info, rig, settings)
         final = store / "episodes" / key
@@ -197,12 +197,20 @@ def _convert_missing(
     return keys
 
 
-def _digest(info: EpisodeInfo) -> str:
-    require_metadata(info.bag_path)
+def _digests(infos: list[EpisodeInfo], jobs: int) -> Iterator[tuple[EpisodeInfo, str | RobosteerError]]:
+    """Digest all recordings, in threads: hashing leaves Python's lock to the others."""
+    with ThreadPoolExecutor(jobs) as pool:
+        yield from zip(infos, pool.map(_digest, infos), strict=True)
+
+
+def _digest(info: EpisodeInfo) -> str | RobosteerError:
     try:
+        require_metadata(info.bag_path)
         return bag_digest(info.bag_path)
+    except RobosteerError as error:
+        return error
     except OSError as error:
-        raise RobosteerError(f"{info.path}: found an unreadable file ({error}), expected a bag") from error
+        return RobosteerError(f"{info.path}: found an unreadable file ({error}), expected a bag")
 
 
 def _is_whole(final: Path, rig: Rig, settings: ConvertSettings) -> bool:
