@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import array
 import dataclasses
 
 import numpy as np
@@ -87,61 +88,63 @@ def values_before(stamps_ns: np.ndarray, values: np.ndarray, times_ns: np.ndarra
 
 @dataclasses.dataclass
 class CommandTrack:
-    """The operator's commands of one episode, collected in order of arrival.
+    """The operator's commands of one episode, collected in order of arrival; 8 bytes per number.
 
     Attributes:
         width: numbers per command.
-        stamps_ns: time of issue of each.
-        values: (width,) each.
     """
 
     width: int
-    stamps_ns: list[int] = dataclasses.field(default_factory=list)
-    values: list[np.ndarray] = dataclasses.field(default_factory=list)
+    _stamps_ns: array.array[int] = dataclasses.field(default_factory=lambda: array.array("q"))
+    _values: array.array[float] = dataclasses.field(default_factory=lambda: array.array("d"))
 
     def append(self, stamp_ns: int, value: np.ndarray) -> None:
         """Add a command (width,)."""
-        self.stamps_ns.append(stamp_ns)
-        self.values.append(value)
+        self._stamps_ns.append(stamp_ns)
+        self._values.extend(np.asarray(value, dtype=np.float64).tolist())
 
     def arrays(self) -> tuple[np.ndarray, np.ndarray]:
         """Stamps (n,) strictly increasing and values (n, width); of equal stamps the last to arrive counts."""
-        if not self.stamps_ns:
-            return np.zeros(0, dtype=np.int64), np.zeros((0, self.width))
-        stamps = np.asarray(self.stamps_ns, dtype=np.int64)
+        stamps = np.array(self._stamps_ns, dtype=np.int64)
+        values = np.array(self._values, dtype=np.float64).reshape(len(stamps), self.width)
         order = np.argsort(stamps, kind="stable")
-        last = np.append(np.diff(stamps[order]) > 0, True)
-        kept = order[last]
-        return stamps[kept], np.stack(self.values)[kept]
+        kept = order[np.append(np.diff(stamps[order]) > 0, True)] if len(order) else order
+        return stamps[kept], values[kept]
 
 
-def derive_actions(
-    arm: CommandTrack,
-    gripper: CommandTrack,
-    edges_ns: np.ndarray,
-    measured_gripper: np.ndarray,
-    *,
-    unit_rad_per_s: float,
-    hold_ns: int,
-) -> np.ndarray:
-    """Actions of consecutive frames.
+def commanded_actions(arm: CommandTrack, edges_ns: np.ndarray, *, unit_rad_per_s: float, hold_ns: int) -> np.ndarray:
+    """Means of the commanded velocities.
 
     Args:
         arm: (7,) commanded joint velocities, rad/s.
-        gripper: (1,) commanded gripper, 0 open ... 1 closed.
         edges_ns: (n + 1,) t_0 ... t_n.
-        measured_gripper: (n,) used before the first gripper command: the gripper stays as it is.
         unit_rad_per_s: joint velocity of u = 1.
-        hold_ns: command timeout of the velocity commands; gripper commands hold until the next.
+        hold_ns: command timeout.
 
     Returns:
-        (n, 8) float32: u = mean over [t_k, t_k+1) / unit, and the gripper command in force at the end of the interval.
+        (n, 7) normalised joint velocities u = mean over [t_k, t_k+1) / unit.
     """
     stamps, velocities = arm.arrays()
-    means = interval_means(stamps, velocities, edges_ns, hold_ns=hold_ns) / unit_rad_per_s
-    grip_stamps, grips = gripper.arrays()
-    closed = values_before(grip_stamps, grips[:, 0], np.asarray(edges_ns)[1:], measured_gripper)
-    return np.concatenate([means, np.clip(closed, 0.0, 1.0)[:, None]], axis=1).astype(np.float32)
+    return interval_means(stamps, velocities, edges_ns, hold_ns=hold_ns) / unit_rad_per_s
+
+
+def with_gripper(
+    joints: np.ndarray, gripper: CommandTrack, edges_ns: np.ndarray, measured_gripper: np.ndarray
+) -> np.ndarray:
+    """Append the gripper command in force at the end of each interval.
+
+    Args:
+        joints: (n, 7) normalised joint velocities.
+        gripper: (1,) commanded gripper, 0 open ... 1 closed; a command holds until the next.
+        edges_ns: (n + 1,) t_0 ... t_n.
+        measured_gripper: (n,) used before the first command: the gripper stays as it is.
+
+    Returns:
+        (n, 8) float32.
+    """
+    stamps, values = gripper.arrays()
+    closed = values_before(stamps, values[:, 0], np.asarray(edges_ns)[1:], measured_gripper)
+    return np.concatenate([joints, np.clip(closed, 0.0, 1.0)[:, None]], axis=1).astype(np.float32)
 
 
 def idle_frames(actions: np.ndarray, *, threshold: float = 1e-3) -> np.ndarray:

@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 
 from robosteer_rig.actions import (
     CommandTrack,
-    derive_actions,
+    commanded_actions,
     idle_frames,
     interval_mean,
     interval_means,
     values_before,
+    with_gripper,
 )
 from robosteer_rig.errors import RobosteerError
 
@@ -93,7 +94,8 @@ def test_derived_actions_are_normalised_and_stop_with_the_commands():
     arm.append(step, np.full(7, 3.0))  # the same stamp again: the last one counts
     gripper.append(step + 5, np.array([1.0]))
     cuts = np.arange(7) * step
-    actions = derive_actions(arm, gripper, cuts, np.full(6, 0.4), unit_rad_per_s=3.0, hold_ns=2 * step)
+    joints = commanded_actions(arm, cuts, unit_rad_per_s=3.0, hold_ns=2 * step)
+    actions = with_gripper(joints, gripper, cuts, np.full(6, 0.4))
     assert actions.dtype == np.float32
     assert actions[:, 0].tolist() == [0, 1, 1, 0, 0, 0]
     assert actions[:, 7] == pytest.approx([0.4, 1, 1, 1, 1, 1])
@@ -102,6 +104,7 @@ def test_derived_actions_are_normalised_and_stop_with_the_commands():
 
 
 def test_no_command_at_all_is_rest():
-    actions = derive_actions(CommandTrack(7), CommandTrack(1), np.arange(4), np.ones(3), unit_rad_per_s=3.0, hold_ns=1)
+    joints = commanded_actions(CommandTrack(7), np.arange(4), unit_rad_per_s=3.0, hold_ns=1)
+    actions = with_gripper(joints, CommandTrack(1), np.arange(4), np.ones(3))
     assert (actions[:, :7] == 0).all()
     assert idle_frames(actions).all()

@@ -141,7 +141,7 @@ def test_a_large_jpeg_is_decoded_at_half_its_size_without_moving_anything():
     short, long = prepare_compressed(data, "jpeg", camera), prepare(decode_image(data, "jpeg"), camera)
     assert np.abs(short.astype(float) - long).mean() < 0.7
     shifted = np.roll(long, 1, axis=1).astype(float)
-    assert np.abs(shifted - long)[:, 1:].mean() > 3  # so a shift by one pixel would be seen
+    assert np.abs(shifted - long)[:, 1:].mean() > 1.5  # so a shift by one pixel would be seen
     with pytest.raises(RobosteerError, match="found 320x180, expected 1280x720"):
         prepare_compressed(encode(image[:180, :320]), "jpeg", camera)
 

@@ -13,11 +13,12 @@ from robosteer_rig.align import policy_cameras
 from robosteer_rig.errors import RobosteerError
 from robosteer_rig.rig import Rig
 from robosteer_training.bags import bag_digest, require_metadata
-from robosteer_training.convert_episode import ConvertSettings
+from robosteer_training.convert_episode import ConvertSettings, effective_rig
 from robosteer_training.dataset import DATASET_FILE, DATASET_SCHEMA, Dataset, load_dataset, load_episodes
 from robosteer_training.episode_pool import EpisodeJob, run_jobs
 from robosteer_training.episodes import EpisodeInfo, discover_episodes, read_episode
 from robosteer_training.files import json_digest, write_json
+from robosteer_training.keyframes import Selection
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -61,6 +62,7 @@ def convert_bags(
     rig: Rig | None = None,
     *,
     settings: ConvertSettings | None = None,
+    selection: Selection | None = None,
     outcomes: tuple[str, ...] = ("success",),
     jobs: int = 1,
     progress: Progress | None = None,
@@ -74,6 +76,7 @@ def convert_bags(
         out_dir: the store; may hold other datasets' episodes.
         rig: the contract; None takes the one recorded in the first episode.
         settings: see `ConvertSettings`.
+        selection: frames to score and train on; changing it converts nothing again.
         outcomes: labels to take; episodes without a label are always taken.
         jobs: worker processes; 1 converts in this process.
         progress: shows a bar with the remaining time.
@@ -100,13 +103,15 @@ def convert_bags(
             "repair or remove them, or pass --skip-bad",
             summary.failures,
         )
+    meaning = effective_rig(rig, settings)
     content = {
         "schema": DATASET_SCHEMA,
-        "rig": rig.to_yaml(),
-        "rig_digest": rig.digest(),
-        "rate_hz": settings.rate_hz or rig.action.rate_hz,
+        "rig": meaning.to_yaml(),
+        "rig_digest": meaning.digest(),
+        "rate_hz": meaning.action.rate_hz,
         "cameras": list(settings.cameras or policy_cameras(rig)),
         "episodes": good,
+        "selection": dataclasses.asdict(selection or Selection()),
     }
     write_json(store / DATASET_FILE, content)
     return load_dataset(store)

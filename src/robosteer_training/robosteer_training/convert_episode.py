@@ -10,16 +10,18 @@ from typing import Any
 
 import numpy as np
 
-from robosteer_rig.actions import CommandTrack, derive_actions, idle_frames
+from robosteer_rig.actions import idle_frames
 from robosteer_rig.align import Aligner, policy_cameras
 from robosteer_rig.errors import RobosteerError
-from robosteer_rig.messages import array_command, header_stamp, joint_sample
-from robosteer_rig.parts import NUM_JOINTS
+from robosteer_rig.kinematics import tool_transform
+from robosteer_rig.messages import header_stamp
+from robosteer_rig.replay import replay_error
 from robosteer_rig.rig import ARM_COMMAND, GRIPPER_COMMAND, JOINT_STATE, Rig
 from robosteer_rig.streams import CLOCK_JUMP_NS
-from robosteer_rig.units import NS_PER_S, grid_stamp, seconds_to_ns
+from robosteer_rig.units import NS_PER_S, grid_stamp
 from robosteer_training.bags import BagReader
 from robosteer_training.dataset import EPISODE_SCHEMA, EpisodeMeta
+from robosteer_training.episode_actions import ActionSource, ActionUnit, Commands
 from robosteer_training.episode_checks import require_healthy, require_one_clock, require_same_rig
 from robosteer_training.episode_writer import EpisodeWriter
 from robosteer_training.episodes import EpisodeInfo
@@ -33,7 +35,12 @@ class ConvertSettings:
     """Choices that change what a converted episode holds; they are part of its key in the store.
 
     Attributes:
-        rate_hz: of the frames; None takes the rig's action rate. u keeps its meaning in rad/s.
+        rate_hz: of the frames; None takes the rig's action rate.
+        actions: where the joint velocities come from. commanded: interval means of the operator's commands; measured:
+            displacement of the measured joints; target: way from the measured joints to the commanded position;
+            controller: DROID's proportional law, re-run on the commanded positions.
+        action_unit: rad_s: u = 1 is the rig's unit in rad/s whatever the rate; per_step: u = 1 is the same way per step
+            whatever the rate, 0.2 rad in DROID's convention.
         cameras: names to store; None takes those of the policy.
         trim_idle: drop frames without a command before the first and after the last one with a command.
         instruction: replaces the recorded one.
@@ -41,10 +48,24 @@ class ConvertSettings:
     """
 
     rate_hz: float | None = None
+    actions: ActionSource = "commanded"
+    action_unit: ActionUnit = "rad_s"
     cameras: tuple[str, ...] | None = None
     trim_idle: bool = True
     instruction: str | None = None
     max_stale_fraction: float = 0.1
+
+
+def effective_rig(rig: Rig, settings: ConvertSettings) -> Rig:
+    """The rig with the rate and the meaning of u that the converted data have.
+
+    It travels with the dataset and the checkpoint, so that a policy trained at 6 Hz is not executed at 15 Hz.
+    """
+    rate = settings.rate_hz or rig.action.rate_hz
+    unit = rig.action.unit_rad_per_s
+    if settings.action_unit == "per_step":
+        unit *= rate / rig.action.rate_hz
+    return dataclasses.replace(rig, action=dataclasses.replace(rig.action, rate_hz=rate, unit_rad_per_s=unit))
 
 
 class Cancelled(Exception):
@@ -57,8 +78,7 @@ class _Recording:
 
     aligner: Aligner
     writer: EpisodeWriter
-    arm: CommandTrack = dataclasses.field(default_factory=lambda: CommandTrack(NUM_JOINTS))
-    gripper: CommandTrack = dataclasses.field(default_factory=lambda: CommandTrack(1))
+    commands: Commands
     end_ns: int = 0
     state_stamp_ns: int = 0
     latency_ns: dict[str, int] = dataclasses.field(default_factory=dict)  # least log time - stamp of each stream
@@ -104,10 +124,12 @@ def convert_episode(
     require_same_rig(info, rig)
     cameras = policy_cameras(rig) if settings.cameras is None else settings.cameras
     aligner = Aligner(rig, cameras=cameras, rate_hz=settings.rate_hz)
-    recording = _Recording(aligner, EpisodeWriter(directory, rig, cameras))
+    commands = Commands(rig.arm.joints, settings.actions)
+    recording = _Recording(aligner, EpisodeWriter(directory, rig, cameras), commands)
     try:
         _read(info, rig, recording, cancelled)
-        return _finish(info, rig, settings, recording, instruction=instruction, key=key, bag_sha256=bag_sha256)
+        meaning = effective_rig(rig, settings)
+        return _finish(info, meaning, settings, recording, instruction=instruction, key=key, bag_sha256=bag_sha256)
     finally:
         recording.writer.close()
 
@@ -149,9 +171,9 @@ def _take(stream: str, message: Any, log_ns: int, rig: Rig, recording: _Recordin
     stamp = stamp or _time_of_unstamped(log_ns, recording.state_stamp_ns)
     recording.end_ns = max(recording.end_ns, stamp)
     if stream == ARM_COMMAND:
-        recording.arm.append(stamp, _arm_command(message, rig))
+        recording.commands.take_arm(stamp, message)
     elif stream == GRIPPER_COMMAND:
-        recording.gripper.append(stamp, _gripper_command(message))
+        recording.commands.take_gripper(stamp, message)
     else:
         recording.aligner.receive(stream, message, log_ns)
 
@@ -163,24 +185,6 @@ def _time_of_unstamped(log_ns: int, state_stamp_ns: int) -> int:
     tells the time, to one period of that stream.
     """
     return state_stamp_ns if state_stamp_ns and abs(log_ns - state_stamp_ns) > CLOCK_JUMP_NS else log_ns
-
-
-def _arm_command(message: Any, rig: Rig) -> np.ndarray:
-    joints = rig.arm.joints
-    if hasattr(message, "velocity"):
-        sample = joint_sample(message, joints, need="velocity")
-    else:
-        sample = array_command(message, len(joints))
-    if sample is None:
-        raise RobosteerError(f"found a command without a finite velocity for each of {', '.join(joints)}")
-    return sample.velocity
-
-
-def _gripper_command(message: Any) -> np.ndarray:
-    value = float(message.data)
-    if not -0.01 <= value <= 1.01:
-        raise RobosteerError(f"found gripper command {value:g}, expected 0 (open) to 1 (closed)")
-    return np.array([value])
 
 
 def _finish(
@@ -195,15 +199,22 @@ def _finish(
 ) -> EpisodeMeta:
     require_healthy(info.path, rig, recording.aligner.counts)
     require_one_clock(info.path, rig, recording.latency_ns)
-    actions = _actions(info, rig, settings, recording)
+    actions = _actions(info, rig, recording)
     columns = recording.writer.columns
-    stale = np.array(columns.stale[: len(actions)])
+    stale, ages = columns.stale[: len(actions)], columns.ages_ns
     if stale.mean() > settings.max_stale_fraction:
         raise RobosteerError(
-            f"{info.path}: found {stale.mean():.0%} of frames with stale inputs ({_oldest(columns.ages_ns)}), expected "
+            f"{info.path}: found {stale.mean():.0%} of frames with stale inputs ({_oldest(ages)}), expected "
             f"at most {settings.max_stale_fraction:.0%}; check the rates of the streams or record again"
         )
     rows = _kept_rows(info, actions, stale, settings)
+    replay = replay_error(
+        columns.state[rows, :7],
+        actions[rows],
+        unit_rad_per_s=rig.action.unit_rad_per_s,
+        rate_hz=rig.action.rate_hz,
+        tool=tool_transform(rig.frames),
+    )
     meta = EpisodeMeta(
         schema=EPISODE_SCHEMA,
         key=key,
@@ -214,20 +225,20 @@ def _finish(
         trimmed=(rows.start, len(actions) - rows.stop),
         stale_frames=int(stale[rows].sum()),
         stream_counts={name: dataclasses.asdict(c) for name, c in recording.aligner.counts.items()},
-        max_age_s={name: max(a[name] for a in columns.ages_ns[rows]) / NS_PER_S for name in recording.aligner.streams},
+        max_age_s={name: int(age[rows].max()) / NS_PER_S for name, age in ages.items()},
         bag_sha256=bag_sha256,
+        replay=dataclasses.asdict(replay),
     )
     recording.writer.finish(actions, rows, meta)
     return meta
 
 
-def _actions(info: EpisodeInfo, rig: Rig, settings: ConvertSettings, recording: _Recording) -> np.ndarray:
+def _actions(info: EpisodeInfo, rig: Rig, recording: _Recording) -> np.ndarray:
     """(n, 8) actions of all frames whose interval lies within the recording."""
-    columns = recording.writer.columns
-    rate = settings.rate_hz or rig.action.rate_hz
-    start = columns.stamp_ns[0] if columns.stamp_ns else 0
-    edges = np.array([grid_stamp(start, k, rate) for k in range(len(columns.stamp_ns) + 1)], dtype=np.int64)
-    if columns.stamp_ns != edges[:-1].tolist():
+    stamps = recording.writer.columns.stamp_ns
+    start = int(stamps[0]) if len(stamps) else 0
+    edges = np.array([grid_stamp(start, k, rig.action.rate_hz) for k in range(len(stamps) + 1)], dtype=np.int64)
+    if not np.array_equal(stamps, edges[:-1]):
         # Memory is bounded: a stream that is seconds behind the others loses what its frames would have needed.
         raise RobosteerError(
             f"{info.path}: found streams that arrive seconds apart, expected one continuous episode; record again"
@@ -237,15 +248,8 @@ def _actions(info: EpisodeInfo, rig: Rig, settings: ConvertSettings, recording: 
         raise RobosteerError(
             f"{info.path}: found {max(count, 0)} frames, expected at least {MIN_FRAMES}; record longer"
         )
-    measured = np.stack(columns.state[:count])[:, 7]
-    return derive_actions(
-        recording.arm,
-        recording.gripper,
-        edges[: count + 1],
-        measured,
-        unit_rad_per_s=rig.action.unit_rad_per_s,
-        hold_ns=seconds_to_ns(rig.action.command_timeout_s),
-    )
+    with _named(str(info.path)):
+        return recording.commands.actions(rig, edges[: count + 1], recording.writer.columns.state)
 
 
 def _kept_rows(info: EpisodeInfo, actions: np.ndarray, stale: np.ndarray, settings: ConvertSettings) -> slice:
@@ -259,6 +263,6 @@ def _kept_rows(info: EpisodeInfo, actions: np.ndarray, stale: np.ndarray, settin
     return slice(int(kept[0]), int(kept[-1]) + 1)
 
 
-def _oldest(ages_ns: list[dict[str, int]]) -> str:
-    worst = max(ages_ns[0], key=lambda name: max(age[name] for age in ages_ns))
-    return f"{worst}: up to {max(age[worst] for age in ages_ns) / NS_PER_S:.2f} s old"
+def _oldest(ages_ns: dict[str, np.ndarray]) -> str:
+    worst = max(ages_ns, key=lambda name: int(ages_ns[name].max()))
+    return f"{worst}: up to {int(ages_ns[worst].max()) / NS_PER_S:.2f} s old"

@@ -22,6 +22,7 @@ from robosteer_rig.errors import RobosteerError
 from robosteer_rig.fields import FieldError, build, plain, show
 from robosteer_rig.rig import Rig, parse_rig
 from robosteer_training.image_files import ImageStack, open_images
+from robosteer_training.keyframes import Selection, select_frames
 
 DATASET_SCHEMA = "robosteer.dataset/1"
 EPISODE_SCHEMA = "robosteer.dataset_episode/1"
@@ -48,6 +49,7 @@ class EpisodeMeta:
         stream_counts: stream -> messages received, duplicates, gaps and so on.
         max_age_s: stream -> largest age of an input, s.
         bag_sha256: digest of the recording.
+        replay: how far the tool ends up from the measured one when the actions are replayed, m (`ReplayError`).
     """
 
     schema: str
@@ -61,6 +63,7 @@ class EpisodeMeta:
     stream_counts: dict[str, dict[str, int]]
     max_age_s: dict[str, float]
     bag_sha256: str
+    replay: dict[str, float] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,6 +76,7 @@ class _Index:
     rate_hz: float
     cameras: tuple[str, ...]
     episodes: tuple[str, ...]
+    selection: Selection = dataclasses.field(default_factory=Selection)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,7 +85,7 @@ class Dataset:
 
     Attributes:
         path: directory of the store.
-        rig: what the robot is; also says what u = 1 means.
+        rig: what the robot is; its action says the rate of these frames and what u = 1 means in them.
         rate_hz: of the frames.
         episodes: what is known about each episode.
         images: camera name -> (N, s, s, 3) uint8 RGB, read from disk when indexed.
@@ -91,6 +95,7 @@ class Dataset:
         episode_index: (N,) int32, non-decreasing.
         stamp_ns: (N,) int64, t_k of each frame.
         stale: (N,) bool, an input was older than the rig allows.
+        selected: (N,) bool, the frames that were chosen to be scored and trained on.
     """
 
     path: Path
@@ -104,6 +109,7 @@ class Dataset:
     episode_index: np.ndarray
     stamp_ns: np.ndarray
     stale: np.ndarray
+    selected: np.ndarray
 
     def __len__(self) -> int:
         return len(self.state)
@@ -118,14 +124,20 @@ class Dataset:
         """Length of all episodes together, s."""
         return len(self) / self.rate_hz
 
+    @property
+    def usable(self) -> np.ndarray:
+        """(N,) bool, frames to score and train on: selected and not stale."""
+        return self.selected & ~self.stale
+
     def rows(self, episode: int) -> slice:
         """The frames of one episode."""
         start, stop = np.searchsorted(self.episode_index, [episode, episode + 1])
         return slice(int(start), int(stop))
 
     def digest(self) -> str:
-        """Identifies the content: equal for equal episodes, rig and settings, wherever the store lies."""
-        return hashlib.sha256("\n".join(episode.key for episode in self.episodes).encode()).hexdigest()
+        """Identifies the content: equal for equal episodes, rig, settings and selection, wherever the store lies."""
+        chosen = np.packbits(self.selected).tobytes() if not self.selected.all() else b""
+        return hashlib.sha256("\n".join(episode.key for episode in self.episodes).encode() + chosen).hexdigest()
 
 
 def load_dataset(path: str | Path) -> Dataset:
@@ -145,9 +157,23 @@ def load_dataset(path: str | Path) -> Dataset:
     rig = parse_rig(content.rig, source=f"{file}: rig")
     metas, images, columns = load_episodes(path / "episodes", content.episodes, content.cameras, rig)
     index = np.repeat(np.arange(len(metas), dtype=np.int32), [meta.frames for meta in metas])
+    selected = _select(index, columns, content.selection)
     return Dataset(
-        path=path, rig=rig, rate_hz=content.rate_hz, episodes=metas, images=images, episode_index=index, **columns
+        path=path,
+        rig=rig,
+        rate_hz=content.rate_hz,
+        episodes=metas,
+        images=images,
+        episode_index=index,
+        selected=selected,
+        **columns,
     )
+
+
+def _select(index: np.ndarray, columns: dict[str, np.ndarray], selection: Selection) -> np.ndarray:
+    borders = np.flatnonzero(np.diff(index)) + 1
+    episodes = zip(*(np.split(columns[name], borders) for name in ("actions", "joint_velocity")), strict=True)
+    return np.concatenate([select_frames(actions, velocity, selection) for actions, velocity in episodes])
 
 
 def load_episodes(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import array
 import contextlib
-import dataclasses
 import os
 import shutil
 from collections.abc import Iterator
@@ -20,31 +20,52 @@ from robosteer_training.files import write_json
 from robosteer_training.image_files import NpyAppender, keep_slice
 
 
-@dataclasses.dataclass
 class FrameColumns:
-    """What is kept in memory of each frame: about 150 bytes.
+    """What is kept in memory of each frame: about 150 bytes."""
 
-    Attributes:
-        stamp_ns: t_k.
-        state: (8,) float32 each.
-        joint_velocity: (7,) float32 each, rad/s.
-        ages_ns: stream -> age.
-        stale: an input was too old.
-    """
+    def __init__(self) -> None:
+        self.streams: tuple[str, ...] = ()
+        self._stamp_ns, self._ages_ns = array.array("q"), array.array("q")
+        self._state, self._joint_velocity = array.array("f"), array.array("f")
+        self._stale = bytearray()
 
-    stamp_ns: list[int] = dataclasses.field(default_factory=list)
-    state: list[np.ndarray] = dataclasses.field(default_factory=list)
-    joint_velocity: list[np.ndarray] = dataclasses.field(default_factory=list)
-    ages_ns: list[dict[str, int]] = dataclasses.field(default_factory=list)
-    stale: list[bool] = dataclasses.field(default_factory=list)
+    def __len__(self) -> int:
+        return len(self._stamp_ns)
 
     def append(self, frame: Frame) -> None:
-        """Add a frame's numbers."""
-        self.stamp_ns.append(frame.stamp_ns)
-        self.state.append(state_vector(frame))
-        self.joint_velocity.append(frame.joint_velocity.astype(np.float32))
-        self.ages_ns.append(frame.ages_ns)
-        self.stale.append(bool(frame.stale))
+        """Add a frame's numbers; all frames have the same streams."""
+        self.streams = self.streams or tuple(frame.ages_ns)
+        self._stamp_ns.append(frame.stamp_ns)
+        self._state.extend(state_vector(frame).tolist())
+        self._joint_velocity.extend(frame.joint_velocity.tolist())
+        self._ages_ns.extend(frame.ages_ns[name] for name in self.streams)
+        self._stale.append(bool(frame.stale))
+
+    @property
+    def stamp_ns(self) -> np.ndarray:
+        """(n,) int64, t_k."""
+        return np.array(self._stamp_ns, dtype=np.int64)
+
+    @property
+    def state(self) -> np.ndarray:
+        """(n, 8) float32."""
+        return np.array(self._state, dtype=np.float32).reshape(len(self), -1)
+
+    @property
+    def joint_velocity(self) -> np.ndarray:
+        """(n, 7) float32, rad/s."""
+        return np.array(self._joint_velocity, dtype=np.float32).reshape(len(self), -1)
+
+    @property
+    def ages_ns(self) -> dict[str, np.ndarray]:
+        """Stream -> (n,) int64."""
+        table = np.array(self._ages_ns, dtype=np.int64).reshape(len(self), -1)
+        return {name: table[:, i] for i, name in enumerate(self.streams)}
+
+    @property
+    def stale(self) -> np.ndarray:
+        """(n,) bool, an input was too old."""
+        return np.array(self._stale, dtype=bool)
 
 
 class EpisodeWriter:
@@ -88,7 +109,7 @@ class EpisodeWriter:
             meta: the episode's record.
         """
         self.close()
-        if rows != slice(0, len(self.columns.stamp_ns)):
+        if rows != slice(0, len(self.columns)):
             for name in self._files:
                 keep_slice(self._image_path(name), rows)
         write_frames(self._directory / FRAMES_FILE, self.columns, actions, rows)
@@ -104,15 +125,14 @@ def write_frames(path: Path, columns: FrameColumns, actions: np.ndarray, rows: s
         flat = pa.array(np.ascontiguousarray(array, dtype=np.float32).reshape(-1))
         return pa.FixedSizeListArray.from_arrays(flat, array.shape[1])
 
-    ages = columns.ages_ns[rows]
     arrays: dict[str, pa.Array] = {
-        "stamp_ns": pa.array(columns.stamp_ns[rows], pa.int64()),
-        "state": matrix(np.stack(columns.state[rows])),
+        "stamp_ns": pa.array(columns.stamp_ns[rows]),
+        "state": matrix(columns.state[rows]),
         "actions": matrix(actions[rows]),
-        "joint_velocity": matrix(np.stack(columns.joint_velocity[rows])),
-        "stale": pa.array(columns.stale[rows], pa.bool_()),
+        "joint_velocity": matrix(columns.joint_velocity[rows]),
+        "stale": pa.array(columns.stale[rows]),
     }
-    arrays |= {f"age_ns.{name}": pa.array([age[name] for age in ages], pa.int64()) for name in ages[0]}
+    arrays |= {f"age_ns.{name}": pa.array(age[rows]) for name, age in columns.ages_ns.items()}
     parquet.write_table(pa.table(arrays), path)
 
 

@@ -32,8 +32,8 @@ class Frames:
         state: (F, A) float32, normalised and padded.
         actions: (F, A) float32, normalised and padded.
         episode_index: (F,) non-decreasing.
-        usable: (F,) bool, False where an input was older than the rig allows; such frames are neither scored nor
-            trained on, their actions still belong to the chunks of the frames before.
+        usable: (F,) bool, False where an input was older than the rig allows and for frames that were not selected;
+            these are neither scored nor trained on, their actions still belong to the chunks of the frames before.
         action_dim: how many of A belong to the robot.
         horizon: steps of a chunk.
         image_tokens: image slot -> (F, T, W) frozen vision tokens, or None when they are computed in every step.
@@ -100,7 +100,7 @@ def prepare_frames(dataset: Dataset, checkpoint: Checkpoint) -> Frames:
         state=numbers["state"],
         actions=numbers["actions"],
         episode_index=np.asarray(dataset.episode_index),
-        usable=~dataset.stale,
+        usable=dataset.usable,
         action_dim=dataset.actions.shape[1],
         horizon=config.action_horizon,
     )

@@ -121,6 +121,52 @@ def test_other_rates_keep_the_unit(tmp_path):
     assert list(data.images) == ["left"]
 
 
+def test_per_step_actions_say_so_wherever_they_go(tmp_path):
+    """Pins: at 6 Hz the paper's u moves 0.2 rad per step, 1.2 rad/s; read as 3 rad/s the arm is 2.5 times too fast."""
+    path = write_episode(tmp_path / "e", RIG)
+    as_speed = convert_bags(path, tmp_path / "one", RIG, settings=ConvertSettings(rate_hz=6.0))
+    as_step = convert_bags(path, tmp_path / "two", RIG, settings=ConvertSettings(rate_hz=6.0, action_unit="per_step"))
+    assert (as_speed.rig.action.unit_rad_per_s, as_speed.rig.action.rate_hz) == (3.0, 6.0)
+    assert (as_step.rig.action.unit_rad_per_s, as_step.rig.action.rate_hz) == (pytest.approx(1.2), 6.0)
+    assert as_step.actions[:, :7] == pytest.approx(2.5 * as_speed.actions[:, :7], abs=1e-6)
+    assert as_step.actions[:, 0].sum() * 0.2 == pytest.approx(0.54, abs=1e-6)
+
+
+def with_positions(log, topic, kind, message):
+    """Commands that carry the target, 0.05 rad ahead of where joint 1 is."""
+    if topic == "/robosteer/teleop/command":
+        t = (log - EPOCH_NS) / 1e9
+        target = [0.1 * j + 0.1 * t + (0.05 if j == 0 else 0.0) for j in range(7)]
+        message = joint_state(log, NAMES, target, message.velocity)
+    return log, topic, kind, message
+
+
+def test_action_sources(tmp_path):
+    path = changed(tmp_path / "e", with_positions)
+    sources = {}
+    for source in ("commanded", "measured", "target", "controller"):
+        settings = ConvertSettings(actions=source, trim_idle=False)
+        sources[source] = convert_bags(path, tmp_path / source, RIG, settings=settings)
+    assert len({data.digest() for data in sources.values()}) == 4
+    step = RIG.action.unit_rad_per_s / RIG.action.rate_hz
+    measured = sources["measured"]
+    assert measured.actions[:-1, :7] * step == pytest.approx(np.diff(measured.state[:, :7], axis=0), abs=1e-6)
+    assert measured.episodes[0].replay["open_loop_max_m"] < 1e-5
+    # 0.1 rad/s of motion within the interval and 0.05 rad of lead; the state's age adds a little.
+    assert sources["target"].actions[5:, 0] * step == pytest.approx(0.05 + 0.1 / 15, abs=0.004)
+    assert 0 < np.abs(sources["controller"].actions[5:, 0]).max() < np.abs(sources["target"].actions[5:, 0]).max()
+    for data in sources.values():
+        assert set(data.episodes[0].replay) == {
+            f"{a}_{b}_m" for a in ("one_step", "open_loop") for b in ("median", "max")
+        }
+
+
+def test_targets_must_have_been_recorded(tmp_path):
+    path = write_episode(tmp_path / "e", RIG)
+    with pytest.raises(ConversionError, match=r"without a finite position for each of j1.*--actions commanded"):
+        convert_bags(path, tmp_path / "out", RIG, settings=ConvertSettings(actions="target"))
+
+
 def test_nothing_is_converted_twice_and_everything_that_changed_again(tmp_path):
     path = write_episode(tmp_path / "demos" / "000000", RIG)
 

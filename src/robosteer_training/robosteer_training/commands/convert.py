@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -26,7 +26,18 @@ class Arguments:
     rig: Path | None = None
     """Rig file; by default the one recorded in the episodes."""
     rate_hz: float | None = None
-    """Frames per second; by default the rig's action rate (15 Hz). u keeps its meaning in rad/s."""
+    """Frames per second; by default the rig's action rate (15 Hz). The paper records at 6 Hz."""
+    actions: Literal["commanded", "measured", "target", "controller"] = "commanded"
+    """Where actions come from: interval means of the commanded velocities; displacement of the measured joints; way
+    from the measured joints to the commanded position; DROID's proportional law re-run on the commanded position."""
+    action_unit: Literal["rad_s", "per_step"] = "rad_s"
+    """rad_s: u = 1 is the rig's unit (3 rad/s) at any rate. per_step: u = 1 is 0.2 rad per step at any rate."""
+    keyframes: Literal["all", "stride", "roboprompt", "union"] = "all"
+    """Frames to score and train on: all; every n-th; gripper changes, stops and the last (RoboPrompt); both."""
+    stride: int = 3
+    """The n of stride and union, frames."""
+    skip_idle: bool = False
+    """Neither score nor train on frames in which nothing was commanded; they stay in the chunks of others."""
     cameras: tuple[str, ...] | None = None
     """Cameras to store; by default those that the policy looks through."""
     instruction: str | None = None
@@ -50,12 +61,15 @@ def main(argv: list[str]) -> int:
 
     from robosteer_rig.rig import load_rig
     from robosteer_training.convert import ConvertSettings, Summary, convert_bags
+    from robosteer_training.keyframes import Selection
 
     arguments = tyro.cli(Annotated[Arguments, tyro.conf.arg()], args=argv, prog="robosteer convert")
     _check(arguments)
     rig = None if arguments.rig is None else load_rig(arguments.rig)
     settings = ConvertSettings(
         rate_hz=arguments.rate_hz,
+        actions=arguments.actions,
+        action_unit=arguments.action_unit,
         cameras=arguments.cameras,
         trim_idle=arguments.trim_idle,
         instruction=arguments.instruction,
@@ -69,6 +83,7 @@ def main(argv: list[str]) -> int:
                 arguments.out,
                 rig,
                 settings=settings,
+                selection=Selection(arguments.keyframes, arguments.stride, arguments.skip_idle),
                 outcomes=arguments.outcomes,
                 jobs=arguments.jobs or os.cpu_count() or 1,
                 progress=progress,
@@ -106,14 +121,19 @@ def _report(arguments: Arguments, dataset: Dataset, summary: Summary) -> None:
             "dataset": str(dataset.path),
             "episodes": len(dataset.episodes),
             "frames": len(dataset),
+            "usable_frames": int(dataset.usable.sum()),
             "stale_frames": int(dataset.stale.sum()),
             "rate_hz": dataset.rate_hz,
+            "unit_rad_per_s": dataset.rig.action.unit_rad_per_s,
+            "replay": {episode.source: episode.replay for episode in dataset.episodes},
             **dataclasses.asdict(summary),
         }
         print(json.dumps(content))
         return
+    worst = max(episode.replay.get("open_loop_max_m", 0.0) for episode in dataset.episodes)
     print(
         f"{dataset.path}: {len(dataset.episodes)} episodes, {len(dataset)} frames at {dataset.rate_hz:g} Hz "
         f"({dataset.duration_s:.0f} s), cameras {', '.join(dataset.images)}; {summary.converted} converted, "
-        f"{summary.reused} reused, {summary.skipped} of other outcome, {len(summary.failures)} damaged"
+        f"{summary.reused} reused, {summary.skipped} of other outcome, {len(summary.failures)} damaged; "
+        f"replayed actions end up at most {1000 * worst:.1f} mm from the recording"
     )
