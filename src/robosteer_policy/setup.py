@@ -33,7 +33,10 @@ setup(
     entry_points={
         "console_scripts": [
             "guard = robosteer_policy.nodes.guard:main",
+            "gripper = robosteer_policy.nodes.gripper:main",
+            "homing = robosteer_policy.nodes.homing:main",
             "policy = robosteer_policy.nodes.policy:main",
+            "watchdog = robosteer_policy.nodes.watchdog:main",
         ],
         "robosteer.commands": [],
     },

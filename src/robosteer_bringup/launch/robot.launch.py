@@ -8,11 +8,13 @@ from launch.actions import (
     SetEnvironmentVariable,
     Shutdown,
 )
-from launch.conditions import IfCondition, UnlessCondition
+from launch.conditions import IfCondition
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import (
     AndSubstitution,
     EnvironmentVariable,
+    EqualsSubstitution,
+    IfElseSubstitution,
     LaunchConfiguration,
     NotSubstitution,
     PathJoinSubstitution,
@@ -46,13 +48,41 @@ def generate_launch_description() -> LaunchDescription:
             choices=["true", "false"],
             description="with sim:=false, start the drivers too; false where they run already",
         ),
-        # Required on hardware only: a velocity step at 15 Hz trips a Franka whose controller does not limit
-        # acceleration and jerk, and no program here can see that from outside.
         DeclareLaunchArgument(
-            "rate_limiter_proved",
-            choices=["true"],
-            description="true: you have checked that the velocity controller limits acceleration and jerk",
-            condition=UnlessCondition(sim),
+            "mode",
+            default_value="joint_velocity",
+            choices=["joint_velocity", "joint_impedance"],
+            description="what the arm's controller takes from the guard",
+        ),
+        DeclareLaunchArgument(
+            "mode",
+            choices=["joint_velocity"],
+            description="the simulated cell takes joint velocities",
+            condition=IfCondition(sim),
+        ),
+        DeclareLaunchArgument(
+            "target_topic", default_value="/target_joint", description="topic of the targets of joint_impedance"
+        ),
+        # A velocity step trips a Franka whose controller does not limit acceleration and jerk.
+        DeclareLaunchArgument(
+            "limiter_proof",
+            default_value="/controller_manager:enforce_command_limits=true",
+            description="/node:parameter=value ... that the guard must read back before it arms; hardware only",
+        ),
+        DeclareLaunchArgument(
+            "watchdog",
+            default_value="true",
+            choices=["true", "false"],
+            description="with sim:=false, run the watchdog here; false where it runs on the control computer",
+        ),
+        DeclareLaunchArgument(
+            "homing",
+            default_value="false",
+            choices=["true", "false"],
+            description="offer /homing/go, which moves to the home pose while the guard's source is homing",
+        ),
+        DeclareLaunchArgument(
+            "deadman_topic", default_value="", description="std_msgs/Bool that a person keeps true; empty for none"
         ),
     ]
     discovery = SetEnvironmentVariable(
@@ -66,6 +96,29 @@ def generate_launch_description() -> LaunchDescription:
         [IncludeLaunchDescription(ours("drivers.launch.py"))],
         condition=IfCondition(AndSubstitution(NotSubstitution(sim), LaunchConfiguration("drivers"))),
     )
+    velocities = EqualsSubstitution(LaunchConfiguration("mode"), "joint_velocity")
+    # A velocity controller holds its last command for ever, and nothing outside its process can shape its steps.
+    guarded = AndSubstitution(NotSubstitution(sim), velocities)
+    watchdog = Node(
+        package="robosteer_policy",
+        executable="watchdog",
+        output="screen",
+        parameters=[
+            {
+                "rig": ParameterValue(LaunchConfiguration("rig"), value_type=str),
+                "controller": "joint_velocity_controller",
+            }
+        ],
+        on_exit=Shutdown(reason="the watchdog ended"),
+        condition=IfCondition(AndSubstitution(guarded, LaunchConfiguration("watchdog"))),
+    )
+    homing = Node(
+        package="robosteer_policy",
+        executable="homing",
+        output="screen",
+        parameters=[{"rig": ParameterValue(LaunchConfiguration("rig"), value_type=str)}],
+        condition=IfCondition(LaunchConfiguration("homing")),
+    )
     guard = Node(
         package="robosteer_policy",
         executable="guard",
@@ -75,9 +128,16 @@ def generate_launch_description() -> LaunchDescription:
                 "rig": ParameterValue(LaunchConfiguration("rig"), value_type=str),
                 "source": ParameterValue(LaunchConfiguration("source"), value_type=str),
                 "auto_arm": ParameterValue(AndSubstitution(sim, LaunchConfiguration("auto_arm")), value_type=bool),
+                "mode": ParameterValue(LaunchConfiguration("mode"), value_type=str),
+                "target_topic": ParameterValue(LaunchConfiguration("target_topic"), value_type=str),
+                "require_watchdog": ParameterValue(guarded, value_type=bool),
+                "limiter_proof": ParameterValue(
+                    IfElseSubstitution(guarded, LaunchConfiguration("limiter_proof"), ""), value_type=str
+                ),
+                "deadman_topic": ParameterValue(LaunchConfiguration("deadman_topic"), value_type=str),
                 "use_sim_time": ParameterValue(LaunchConfiguration("publish_clock", default="false"), value_type=bool),
             }
         ],
         on_exit=Shutdown(reason="the guard ended"),
     )
-    return LaunchDescription([*arguments, discovery, simulation, drivers, guard])
+    return LaunchDescription([*arguments, discovery, simulation, drivers, watchdog, guard, homing])

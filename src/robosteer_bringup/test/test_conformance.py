@@ -50,7 +50,7 @@ CASES = [
     ("record", ["sim:=true", "operator:=scripted", "episodes:=2", "out:=5"], CELL | {"recorder", "scripted_operator"}),
     ("deploy", ["sim:=true", "checkpoint:=a b", "auto_enable:=true"], CELL | {"policy"}),
     ("deploy", TRIALS, CELL | {"policy", "trial_runner"}),
-    ("deploy", ["checkpoint:=x", "rate_limiter_proved:=true", "drivers:=false"], {"guard", "policy"}),
+    ("deploy", ["checkpoint:=x", "drivers:=false"], {"watchdog", "guard", "policy"}),
 ]
 PROGRAMS = {
     "robosteer_sim": ("cell", "scripted_operator", "trial_runner"),

@@ -53,7 +53,7 @@ def combinations(name: str) -> list[dict[str, str]]:
         found = declared_arguments(
             command.include(FILES[name], {}), {**os.environ, "AMENT_PREFIX_PATH": str(_prefix())}
         )
-    choices = {a.name: a.choices for a in found if a.choices and a.name not in ("sim", "rate_limiter_proved")}
+    choices = {a.name: a.choices for a in found if a.choices and a.name not in ("sim", "mode")}
     given = {a.name: REQUIRED[a.name] for a in found if a.name in REQUIRED and a.default_value is None}
     if "sim" in {a.name for a in found}:
         given["sim"] = "true"
@@ -104,22 +104,32 @@ def test_simulated_time_reaches_every_node(tmp_path: Path) -> None:
 
 def test_the_guard_arms_itself_in_simulation_only(tmp_path: Path) -> None:
     simulated = plan("deploy", tmp_path, sim="true", checkpoint="x", auto_enable="true")
-    real = plan(
-        "deploy", tmp_path, sim="false", checkpoint="x", auto_enable="true", drivers="false", rate_limiter_proved="true"
-    )
-    assert [parameters(p.processes[i])["auto_arm"] for p, i in ((simulated, 1), (real, 0))] == [True, False]
-    assert executables(real) == ["guard", "policy"]
-    assert parameters(real.processes[0])["rig"].endswith("config/rigs/fr3_robotiq_zed.yaml")
-    assert "ROS_AUTOMATIC_DISCOVERY_RANGE" not in real.processes[0].environment.keys() - os.environ.keys()
+    real = plan("deploy", tmp_path, sim="false", checkpoint="x", auto_enable="true", drivers="false")
+    assert [parameters(p.processes[1])["auto_arm"] for p in (simulated, real)] == [True, False]
+    assert executables(real) == ["watchdog", "guard", "policy"]
+    assert parameters(real.processes[1])["rig"].endswith("config/rigs/fr3_robotiq_zed.yaml")
+    assert "ROS_AUTOMATIC_DISCOVERY_RANGE" not in real.processes[1].environment.keys() - os.environ.keys()
+
+
+def test_a_velocity_controller_on_hardware_needs_a_watchdog_and_a_proved_limiter(tmp_path: Path) -> None:
+    def guard(**arguments: str) -> dict:
+        made = plan("deploy", tmp_path, checkpoint="x", drivers="false", **arguments)
+        return parameters(next(spec for spec in made.processes if spec.name.startswith("guard")))
+
+    velocity, impedance, simulated = guard(sim="false"), guard(sim="false", mode="joint_impedance"), guard(sim="true")
+    assert velocity["limiter_proof"] == "/controller_manager:enforce_command_limits=true"
+    assert velocity["require_watchdog"] is True
+    for lenient in (impedance, simulated):
+        assert (lenient["limiter_proof"], lenient["require_watchdog"]) == ("", False)
+    with pytest.raises(LaunchError, match="mode: found 'joint_impedance', expected one of joint_velocity"):
+        guard(sim="true", mode="joint_impedance")
 
 
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        ({}, "rate_limiter_proved: found no value"),
-        ({"rate_limiter_proved": "false"}, "rate_limiter_proved: found 'false', expected one of true"),
-        ({"rate_limiter_proved": "true"}, "franka_bringup: found in none of .* need a ROS 2 installation"),
-        ({"rate_limiter_proved": "true", "operator": "scripted"}, "operator: found 'scripted', expected one of none"),
+        ({}, "franka_bringup: found in none of .* need a ROS 2 installation"),
+        ({"operator": "scripted"}, "operator: found 'scripted', expected one of none"),
     ],
 )
 def test_hardware_starts_only_when_asked_and_possible(arguments: dict, complaint: str, tmp_path: Path) -> None:

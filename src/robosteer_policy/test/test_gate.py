@@ -54,8 +54,8 @@ class Bench:
     def say(self, velocity, source=Source.POLICY, age_ms=0, names=JOINTS, **more):
         return self.gate.on_command(source, Command(self.now.clock_ns - age_ms * MS, names, velocity, **more), self.now)
 
-    def run(self, velocity, seconds, source=Source.POLICY, every_ms=70):
-        """A source at about 15 Hz."""
+    def run(self, velocity, seconds, source=Source.POLICY, every_ms=20):
+        """A source at 50 Hz, as the rig's command timeout of 50 ms asks for."""
         for k in range(round(seconds * 100)):
             if k * 10 % every_ms == 0:
                 assert self.say(velocity, source) == ""
@@ -85,9 +85,10 @@ def test_the_policys_silence_ends_in_rest_within_300_ms_and_is_latched():
     bench.say([1.0] * 7)
     assert bench.velocity[0] == pytest.approx(1.0)
     travelled = bench.position.copy()
-    assert bench.until_rest() <= 0.25
-    assert np.abs(bench.position - travelled).max() < 0.19
-    bench.period()
+    assert bench.until_rest() <= 0.21
+    assert np.abs(bench.position - travelled).max() < 0.13
+    for _ in range(5):
+        bench.period()
     assert bench.gate.state is State.FAULT
     assert "policy: no valid command for" in bench.gate.reason
     assert "state fault" in bench.say([1.0] * 7)
@@ -338,8 +339,8 @@ def test_gripper_keeps_its_range_and_its_hold():
 def test_settings_are_checked():
     with pytest.raises(RobosteerError, match=r"guard.hold_s: found -1"):
         GuardSettings(hold_s=-1)
-    with pytest.raises(RobosteerError, match=r"guard.silence_s: found 0.05, expected at least hold_s"):
-        GuardSettings(silence_s=0.05)
+    with pytest.raises(RobosteerError, match=r"guard.silence_s: found 0.04, expected at least hold_s"):
+        GuardSettings(silence_s=0.04)
 
 
 number = st.one_of(st.floats(-3, 3), st.sampled_from([np.nan, np.inf, -np.inf, 1e308, -1e308, 5e-324, 0.0]))

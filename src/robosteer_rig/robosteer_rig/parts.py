@@ -232,6 +232,27 @@ class Action:
 
 
 @dataclasses.dataclass(frozen=True)
+class Workspace:
+    """Where the arm may go, in the base frame; a guard keeps it there by forward kinematics.
+
+    Attributes:
+        low: (3,) least x, y, z of the tcp, m.
+        high: (3,) greatest x, y, z of the tcp, m.
+        table_z: height below which neither the tcp nor the joints from the elbow on may go, m; None for no table.
+    """
+
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+    table_z: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("low", "high"):
+            require(len(getattr(self, name)) == 3, name, getattr(self, name), "3 numbers: x, y, z in m")
+        for low, high in zip(self.low, self.high, strict=True):
+            require(low < high, "low", self.low, f"less than high={self.high}")
+
+
+@dataclasses.dataclass(frozen=True)
 class Frames:
     """Names of coordinate frames and the tool.
 

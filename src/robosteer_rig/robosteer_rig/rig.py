@@ -23,6 +23,7 @@ from robosteer_rig.parts import (
     Frames,
     Gripper,
     VelocityEnvelope,
+    Workspace,
 )
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "Gripper",
     "Rig",
     "VelocityEnvelope",
+    "Workspace",
     "differences",
     "load_rig",
     "parse_rig",
@@ -56,7 +58,7 @@ RESERVED_NAMES = (JOINT_STATE, GRIPPER_STATE, ARM_COMMAND, GRIPPER_COMMAND)
 
 # How recorded data is *used*, not what it is: an episode may be converted with another value of these.
 _USE_FIELDS = re.compile(
-    r"name|policy_cameras(\..*)?|cameras\.[^.]*\.(crop\..*|output_size|max_age_s)|(arm|gripper)\.max_age_s|action\.rate_hz"
+    r"name|policy_cameras(\..*)?|workspace(\..*)?|cameras\.[^.]*\.(crop\..*|output_size|max_age_s)|(arm|gripper)\.max_age_s|action\.rate_hz"
 )
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 
@@ -74,6 +76,7 @@ class Rig:
         action: convention, rate and source of the recorded actions.
         policy_cameras: image key of the policy ("exterior_image_1_left", DROID's names) -> camera name.
         frames: coordinate frames and tool.
+        workspace: where the arm may go; None leaves only the joint limits.
     """
 
     schema: str
@@ -84,6 +87,7 @@ class Rig:
     action: Action
     policy_cameras: dict[str, str]
     frames: Frames
+    workspace: Workspace | None = None
 
     def __post_init__(self) -> None:
         require(self.schema == SCHEMA, "schema", self.schema, SCHEMA, "convert the file to this version")

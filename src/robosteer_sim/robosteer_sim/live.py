@@ -16,8 +16,8 @@ from robosteer_sim.physics import CellPhysics
 from robosteer_sim.tasks import LiftJudge, task_card
 
 STEP_NS = round(TIME_STEP_S * 1e9)
-COMMAND_TIMEOUT_NS = 100_000_000
-"""A velocity command is obeyed for this long, on the cell's time; then the arm ramps to rest."""
+COMMAND_TIMEOUT_S = 0.05
+"""Unless the rig says otherwise, a velocity command holds so long on the cell's time; then the arm ramps to rest."""
 RAMP_RAD_PER_S2 = 10.0
 MAX_CATCH_UP_NS = 100_000_000
 """After a longer stall the cell's time is not caught up: on a busy machine it runs in slow motion, not in bursts."""
@@ -53,13 +53,17 @@ class LiveCell:
         reset_count: how often the scene was set up.
     """
 
-    def __init__(self, scene: Scene, distractors: Sequence[str] | None = None) -> None:
+    def __init__(
+        self, scene: Scene, distractors: Sequence[str] | None = None, *, command_timeout_s: float = COMMAND_TIMEOUT_S
+    ) -> None:
         """Set the first scene up; the cell's time starts with the first call of `steps_due`.
 
         Args:
             scene: the starting condition.
             distractors: as in `lay_out`.
+            command_timeout_s: the rig's `action.command_timeout_s`.
         """
+        self._timeout_ns = round(command_timeout_s * 1e9)
         self.physics = CellPhysics()
         self.counters = Counters()
         self.reset_count = 0
@@ -134,7 +138,7 @@ class LiveCell:
 
     def _obey(self) -> np.ndarray:
         """(7,) rad/s to apply for one step."""
-        if self._command_ns is not None and self.time_ns - self._command_ns > COMMAND_TIMEOUT_NS:
+        if self._command_ns is not None and self.time_ns - self._command_ns > self._timeout_ns:
             self._command_ns = None
             self.counters.command_timeouts += bool(self._applied.any())
         if self._command_ns is not None:

@@ -3,10 +3,10 @@
 disarmed --arm--> armed --fault--> fault (latched) --arm--> armed. Only `armed` obeys commands, and only those of the
 selected source. In every other state, and whenever the stream of commands falls silent, the arm slews to rest.
 
-Silence means different things for the two sources. A policy that falls silent while moving has failed: that is
-latched, and a person decides when to go on. An operator falls silent by releasing the clutch, many times per episode:
-the arm comes to rest and the next command resumes, because resuming is the operator's own act. A policy that pauses on
-purpose says so with a command of zeros.
+Silence means different things for the sources. A policy (or a homing motion) that falls silent while moving has failed:
+that is latched, and a person decides when to go on. An operator falls silent by releasing the clutch, many times per
+episode: the arm comes to rest and the next command resumes, because resuming is the operator's own act. A policy that
+pauses on purpose says so with a command of zeros.
 
 What goes wrong with the inputs' timing while nothing moves and nobody commands is counted but not latched: it could not
 have harmed, and commands are dropped until the inputs are good again.
@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from robosteer_policy.guard.gripper import GripperGate
+from robosteer_policy.guard.interlocks import Interlock
 from robosteer_policy.guard.limits import Limiter, Limits
 from robosteer_policy.guard.settings import GuardSettings
 from robosteer_policy.guard.streams import Command, Instant, StampCheck, by_name
@@ -41,6 +42,7 @@ class Source(StrEnum):
 
     TELEOP = "teleop"
     POLICY = "policy"
+    HOMING = "homing"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,13 +64,22 @@ class Gate:
         counters: accepted and rejected messages by kind.
         limiter: what is being sent.
         gripper: what the gripper is told.
+        interlocks: further conditions for motion, by name.
     """
 
-    def __init__(self, joints: Sequence[str], limits: Limits, settings: GuardSettings, source: Source) -> None:
+    def __init__(
+        self,
+        joints: Sequence[str],
+        limits: Limits,
+        settings: GuardSettings,
+        source: Source,
+        interlocks: Sequence[Interlock] = (),
+    ) -> None:
         self._joints = tuple(joints)
         self._settings = settings
         self.limiter = Limiter(limits)
         self.gripper = GripperGate()
+        self.interlocks = {interlock.name: interlock for interlock in interlocks}
         self.state = State.DISARMED
         self.source = source
         self.reason = "not armed yet"
@@ -89,6 +100,11 @@ class Gate:
         """The source that takes over once the arm is at rest, if a hand-over is under way."""
         return self._next_source
 
+    @property
+    def position(self) -> np.ndarray | None:
+        """(n,) rad, last measured; None before the first."""
+        return self._position
+
     def arm(self, now: Instant) -> str:
         """Clear the latch and obey the selected source, from rest.
 
@@ -99,6 +115,8 @@ class Gate:
             return ""
         if self._joint_stamps.age_s(now) > self._settings.joint_state_s:
             return f"joint states: {self._joint_trouble}, expected one in the last {self._settings.joint_state_s} s"
+        if trouble := self._interlock_trouble(now):
+            return trouble
         if not self.limiter.at_rest:
             return "arm: still slewing to rest, expected rest; try again"
         fastest = float(np.abs(self._measured_velocity).max())
@@ -178,7 +196,7 @@ class Gate:
             return self.limiter.velocity.copy()  # A timer that catches up must not accelerate the arm twice.
         self._last_tick_ns = now.steady_ns
         if gap_s > self._settings.controller_s:
-            self._start_from_rest(gap_s, now)
+            self._resume(gap_s, now)
         self._watch_clock(now)
         # What arrived while the guard was not scheduled still waits to be read: timers come first.
         self._watch_silence(now, unread_s=max(gap_s - period_s, 0.0))
@@ -188,14 +206,14 @@ class Gate:
         age_s = min(self._joint_stamps.age_s(now), self._settings.joint_state_s)
         return self.limiter.step(self._wish(now), self._position + self.limiter.velocity * age_s)
 
-    def _start_from_rest(self, gap_s: float, now: Instant) -> None:
-        """Go on after a time without commands, in which the controller has stopped the arm by itself."""
+    def _resume(self, gap_s: float, now: Instant) -> None:
+        """Go on after a time without commands, in which the controller has braked the arm by itself."""
         self.counters["stalls"] += 1
         if gap_s > self._settings.frozen_s:
             self._fault_if_active(f"guard: not scheduled for {gap_s:.2f} s")
         elif self._stream:
             self._stream = dataclasses.replace(self._stream, started_ns=now.steady_ns)
-        self.limiter.reset()
+        self.limiter.coast((gap_s - self._settings.controller_s) * self._settings.controller_brake)
 
     def _deaf_to(self, source: Source) -> str:
         if source is not self.source:
@@ -242,10 +260,12 @@ class Gate:
         if self._blind:
             age, limit = f"{joints_s * 1e3:.0f} ms", f"{limit_s * 1e3:.0f} ms"
             self._fault_if_active(f"joint states: {self._joint_trouble} for {age}, limit {limit}")
+        if trouble := self._interlock_trouble(now, unread_s):
+            self._fault_if_active(trouble)
         silence_s = self._stamps.age_s(now) - unread_s
         if self._stream and silence_s > self._settings.silence_s:
-            if self.source is Source.POLICY and self._stream.velocity.any():
-                self.fault(f"policy: no valid command for {silence_s * 1e3:.0f} ms")
+            if self.source is not Source.TELEOP and self._stream.velocity.any():
+                self.fault(f"{self.source}: no valid command for {silence_s * 1e3:.0f} ms")
             self._forget_stream()
 
     def _wish(self, now: Instant) -> np.ndarray:
@@ -255,6 +275,10 @@ class Gate:
             return np.zeros(len(self._joints))
         elapsed_s = (now.steady_ns - self._stream.started_ns) * 1e-9 + self.limiter.limits.period_s
         return self._stream.velocity * min(elapsed_s / self._settings.ramp_s, 1.0)
+
+    def _interlock_trouble(self, now: Instant, unread_s: float = 0.0) -> str:
+        troubles = (interlock.trouble(now, unread_s) for interlock in self.interlocks.values())
+        return next(filter(None, troubles), "")
 
     def _hand_over(self) -> None:
         if self._next_source and self.limiter.at_rest:

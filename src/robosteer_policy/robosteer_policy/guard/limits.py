@@ -12,6 +12,7 @@ import dataclasses
 import numpy as np
 from numpy.typing import ArrayLike
 
+from robosteer_policy.guard.workspace import WorkspaceLimits
 from robosteer_rig.errors import RobosteerError
 from robosteer_rig.parts import Arm, VelocityEnvelope
 
@@ -36,6 +37,7 @@ class Limits:
         margin_rad: distance kept from both position limits.
         reaction_s: time for which the arm is assumed to keep each speed longer than commanded (controller lag).
         envelope: velocity limits that fall towards the position limits (FR3), where the arm has them.
+        workspace: where the arm may go, where the rig says so.
     """
 
     position_min: np.ndarray
@@ -47,6 +49,7 @@ class Limits:
     margin_rad: float = 0.02
     reaction_s: float = 0.03
     envelope: VelocityEnvelope | None = None
+    workspace: WorkspaceLimits | None = None
 
     def __post_init__(self) -> None:
         size = np.shape(self.position_min)
@@ -79,13 +82,16 @@ class Limits:
         return np.clip(down, 0, self.velocity_max), np.clip(up, 0, self.velocity_max)
 
 
-def arm_limits(arm: Arm, period_s: float, speed_limit: float | None = None) -> Limits:
+def arm_limits(
+    arm: Arm, period_s: float, speed_limit: float | None = None, workspace: WorkspaceLimits | None = None
+) -> Limits:
     """Limits of a rig's arm.
 
     Args:
         arm: of the rig file.
         period_s: control period.
         speed_limit: rad/s, a lower limit for every joint, for first motions; None for the arm's own.
+        workspace: where the arm may go; None leaves only the joint limits.
 
     Raises:
         RobosteerError: for a speed limit that is not positive.
@@ -99,6 +105,7 @@ def arm_limits(arm: Arm, period_s: float, speed_limit: float | None = None) -> L
         jerk_max=np.array(arm.jerk_max),
         period_s=period_s,
         envelope=arm.velocity_envelope,
+        workspace=workspace,
     )
 
 
@@ -150,11 +157,13 @@ def certified(position: np.ndarray, velocity: np.ndarray, acceleration: np.ndarr
     high = np.maximum(limits.position_max - limits.margin_rad, position) + _ROUNDING
     travel = np.broadcast_to(position, velocity.shape).copy()
     good = np.ones(len(velocity), dtype=bool)
+    path = []
     # Enough periods for the slowest joint to stop from its top speed, including both jerk ramps.
     longest = limits.velocity_max / limits.acceleration_max + 2 * limits.acceleration_max / limits.jerk_max
     for _ in range(int(np.ceil(longest.max() / limits.period_s)) + 3):
         travel += velocity * limits.period_s
         reach = travel + velocity * limits.reaction_s
+        path.append(reach)
         down, up = limits.speeds(travel)
         inside = (velocity <= up + _ROUNDING) & (velocity >= -down - _ROUNDING) & (reach <= high) & (reach >= low)
         good &= inside.all(axis=-1)
@@ -162,6 +171,8 @@ def certified(position: np.ndarray, velocity: np.ndarray, acceleration: np.ndarr
         velocity = velocity + acceleration * limits.period_s
         if not good.any() or (np.abs(velocity).max() < _ROUNDING and np.abs(acceleration).max() < _ROUNDING):
             break
+    if limits.workspace is not None and good.any():
+        good &= limits.workspace.contains(np.stack(path), position).all(axis=0)
     return good
 
 
@@ -186,9 +197,14 @@ class Limiter:
         """Whether exact zeros are being sent."""
         return not self.velocity.any()
 
-    def reset(self) -> None:
-        """Forget the motion: for when the controller is known to have stopped the arm by itself."""
-        self.velocity = np.zeros(self.limits.size)
+    def coast(self, speed_loss: float) -> None:
+        """Note that the controller has braked every joint by itself.
+
+        Args:
+            speed_loss: rad/s.
+        """
+        slower = np.sign(self.velocity) * np.maximum(np.abs(self.velocity) - max(speed_loss, 0.0), 0.0)
+        self.velocity = _exact_zero(slower)
         self.acceleration = np.zeros(self.limits.size)
 
     def step(self, wish: ArrayLike, position: np.ndarray) -> np.ndarray:
@@ -225,7 +241,11 @@ class Limiter:
         down, up = limits.speeds(position)
         stoppable = ramp_peak(np.maximum(room, 0), power, limits.period_s)
         fastest = np.minimum(stoppable, np.where(wish >= 0, up, down))
-        return wish * _common_factor(fastest, np.abs(wish))
+        wish = wish * _common_factor(fastest, np.abs(wish))
+        if limits.workspace is None or not wish.any():
+            return wish
+        stop_s = float((np.abs(wish) / limits.acceleration_max).max())
+        return wish * limits.workspace.factor(position, wish, stop_s, limits.reaction_s + limits.period_s)
 
     def _towards(self, target: np.ndarray) -> np.ndarray:
         """Acceleration towards `target`, straight in velocity space, inside acceleration and jerk limits."""

@@ -12,25 +12,27 @@ class GuardSettings:
     """When the guard stops trusting what it hears.
 
     Attributes:
-        hold_s: a command is obeyed for this long after its stamp (1.5 periods of a 15 Hz source); then the arm slews
-            to rest. Older ones are dropped.
-        silence_s: after this long without a valid command (3 periods) a moving policy stream is a fault.
+        hold_s: a command is obeyed for this long after its stamp; then the arm slews to rest. Older ones are dropped.
+            The rig's `action.command_timeout_s`, so that converted actions and the arm's motion agree.
+        silence_s: after this long without a valid command a moving stream is a fault (an operator's is not).
         joint_state_s: joint states older than this are a fault while armed.
         future_s: a stamp may lie this far ahead of the guard's clock (rounding, clock discipline).
         ramp_s: every motion that starts from rest reaches full speed no sooner than this.
-        controller_s: after this long without commands the controller (its watchdog, or the simulated cell) has
-            stopped the arm by itself; a guard that was not scheduled for so long starts again from rest.
+        controller_s: after this long without commands the controller (its watchdog, or the simulated cell) brakes
+            the arm by itself; a guard that was not scheduled for so long goes on from there.
+        controller_brake: how it brakes, rad/s^2.
         frozen_s: a guard that was not scheduled for so long faults.
         clock_jump_s: a step of the stamping clock by more than this between two periods is a fault.
         still_rad_per_s: arming is refused while a joint moves faster than this.
     """
 
-    hold_s: float = 0.1
+    hold_s: float = 0.05
     silence_s: float = 0.2
     joint_state_s: float = 0.05
     future_s: float = 0.02
     ramp_s: float = 0.3
-    controller_s: float = 0.1
+    controller_s: float = 0.05
+    controller_brake: float = 10.0
     frozen_s: float = 0.3
     clock_jump_s: float = 0.05
     still_rad_per_s: float = 0.05

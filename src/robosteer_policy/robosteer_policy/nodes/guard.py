@@ -5,11 +5,11 @@ It needs numpy and rclpy only, so that nothing a policy does (compiling, swappin
 
 from __future__ import annotations
 
-import array
 import dataclasses
 import json
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
@@ -20,13 +20,19 @@ from rclpy.parameter import Parameter as RosParameter
 from rclpy.subscription import MessageInfo
 from rclpy.time import Time
 from sensor_msgs.msg import JointState
-from std_msgs.msg import Float64, Float64MultiArray, String
+from std_msgs.msg import Float64, String
 from std_srvs.srv import SetBool
 
 from robosteer_policy.guard.gate import Gate, Source, State
-from robosteer_policy.guard.limits import arm_limits
+from robosteer_policy.guard.interlocks import Interlock
+from robosteer_policy.guard.limits import Limits, arm_limits
+from robosteer_policy.guard.proof import parse_requirements
 from robosteer_policy.guard.settings import GuardSettings
+from robosteer_policy.guard.status import describe
 from robosteer_policy.guard.streams import Command, Instant
+from robosteer_policy.guard.workspace import WorkspaceLimits
+from robosteer_policy.nodes.guard_interlocks import LimiterProof, deadman, watchdog
+from robosteer_policy.nodes.guard_output import MODES, make_output
 from robosteer_policy.nodes.parameters import Parameter, declare
 from robosteer_policy.nodes.qos import LATCHED, RELIABLE
 from robosteer_policy.nodes.running import StoppableNode, run_node
@@ -38,18 +44,24 @@ LAST_ZEROS = 50
 DEFAULTS = GuardSettings()
 PARAMETERS = (
     Parameter("rig", "", "path of the rig file"),
-    Parameter("source", "teleop", "who may move the arm: teleop or policy", changeable=True),
+    Parameter("source", "teleop", f"who may move the arm: {', '.join(Source)}", changeable=True),
+    Parameter("mode", MODES[0], f"what the arm's controller understands: {' or '.join(MODES)}"),
+    Parameter("target_topic", "/target_joint", "where joint_impedance publishes its targets"),
     Parameter("auto_arm", False, "arm by itself once after the start; for simulation only"),
     Parameter("rate_hz", 100.0, "rate of the command topic, Hz"),
     Parameter("speed_limit", 0.0, "limit for every joint below the rig's own, rad/s; 0 takes the rig's"),
-    Parameter("hold_s", DEFAULTS.hold_s, "a command is obeyed for this long after its stamp, s"),
     Parameter("silence_s", DEFAULTS.silence_s, "a moving policy that is silent for longer is a fault, s"),
     Parameter("joint_state_s", 0.0, "joint states older than this are a fault, s; 0 takes the rig's arm.max_age_s"),
     Parameter("ramp_s", DEFAULTS.ramp_s, "motion from rest reaches full speed no sooner than this, s"),
     Parameter("frozen_s", DEFAULTS.frozen_s, "a guard that was not scheduled for so long faults, s"),
-    Parameter("controller_s", DEFAULTS.controller_s, "without commands the controller stops the arm after this, s"),
+    Parameter("controller_s", 0.0, "without commands the controller brakes after this, s; 0 takes the rig's timeout"),
+    Parameter("deadman_topic", "", "std_msgs/Bool that a person keeps true while the arm may move; empty for none"),
+    Parameter("deadman_s", 0.15, "a deadman that is silent for longer counts as released, s"),
+    Parameter("require_watchdog", False, "move only while the watchdog beside the controller is alive"),
+    Parameter("watchdog_s", 0.2, "a watchdog that is silent for longer counts as dead, s"),
+    Parameter("limiter_proof", "", "/node:parameter=value ... that must hold in the controller's process"),
 )
-SETTINGS = ("hold_s", "silence_s", "joint_state_s", "ramp_s", "controller_s", "frozen_s")
+SETTINGS = ("silence_s", "joint_state_s", "ramp_s", "controller_s", "frozen_s")
 
 
 def parse_source(value: str) -> Source:
@@ -70,13 +82,12 @@ class GuardNode(StoppableNode):
         if not 20 <= values["rate_hz"] <= 250:
             raise RobosteerError(f"rate_hz: found {values['rate_hz']}, expected 20 ... 250")
         self._rig = load_rig(values["rig"])
-        limits = arm_limits(self._rig.arm, 1 / values["rate_hz"], values["speed_limit"] or None)
-        values["joint_state_s"] = values["joint_state_s"] or self._rig.arm.max_age_s
-        settings = GuardSettings(**{name: values[name] for name in SETTINGS})
-        if self.get_parameter("use_sim_time").value:
-            # A simulator's clock ticks coarsely and pauses with the simulator.
-            settings = dataclasses.replace(settings, future_s=0.1, clock_jump_s=0.5)
-        self._gate = Gate(self._rig.arm.joints, limits, settings, parse_source(values["source"]))
+        limits = self._limits(values)
+        interlocks = self._interlocks(values)
+        source = parse_source(values["source"])
+        self._gate = Gate(self._rig.arm.joints, limits, self._settings(values), source, interlocks)
+        self._mode: str = values["mode"]
+        self._output = make_output(self, self._rig, limits, self._mode, values["target_topic"])
         self._auto_arm = values["auto_arm"]
         self._shown: tuple[str, ...] = ()
         self._connect()
@@ -90,9 +101,33 @@ class GuardNode(StoppableNode):
         self.create_service(SetBool, "~/arm", self._on_arm)
         self._show_state()
 
+    def _limits(self, values: dict[str, Any]) -> Limits:
+        rig = self._rig
+        workspace = None if rig.workspace is None else WorkspaceLimits(rig.workspace, rig.frames)
+        return arm_limits(rig.arm, 1 / values["rate_hz"], values["speed_limit"] or None, workspace)
+
+    def _settings(self, values: dict[str, Any]) -> GuardSettings:
+        hold_s = self._rig.action.command_timeout_s
+        values["joint_state_s"] = values["joint_state_s"] or self._rig.arm.max_age_s
+        values["controller_s"] = values["controller_s"] or hold_s
+        settings = GuardSettings(hold_s=hold_s, **{name: values[name] for name in SETTINGS})
+        if self.get_parameter("use_sim_time").value:
+            # A simulator's clock ticks coarsely and pauses with the simulator.
+            settings = dataclasses.replace(settings, future_s=0.1, clock_jump_s=0.5)
+        return settings
+
+    def _interlocks(self, values: dict[str, Any]) -> list[Interlock]:
+        found = []
+        if values["deadman_topic"]:
+            found.append(deadman(self, values["deadman_topic"], values["deadman_s"], self._now))
+        if values["require_watchdog"]:
+            found.append(watchdog(self, values["watchdog_s"], self._now))
+        if requirements := parse_requirements(values["limiter_proof"].split()):
+            found.append(LimiterProof(self, requirements, self._now).interlock)
+        return found
+
     def _connect(self) -> None:
         arm, gripper = self._rig.arm, self._rig.gripper
-        self._command = self.create_publisher(Float64MultiArray, arm.command_topic, RELIABLE)
         self._gripper = self.create_publisher(Float64, gripper.command_topic, RELIABLE)
         self._status = self.create_publisher(String, "/robosteer/guard/status", LATCHED)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", RELIABLE)
@@ -141,11 +176,8 @@ class GuardNode(StoppableNode):
 
     def _send(self, now: Instant) -> np.ndarray:
         velocity = self._gate.tick(now)
-        self._publish_velocity(velocity)
+        self._output.send(velocity, self._gate.position)
         return velocity
-
-    def _publish_velocity(self, velocity: np.ndarray) -> None:
-        self._command.publish(Float64MultiArray(data=array.array("d", velocity.tobytes())))
 
     def _on_arm(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
         if request.data:
@@ -170,10 +202,13 @@ class GuardNode(StoppableNode):
 
     def _rivals(self) -> str:
         """Say who else publishes the arm's commands, or return an empty string."""
-        topic = self._rig.arm.command_topic
-        count = self.count_publishers(topic)
+        topic = self._output.topic
         # An entry of a killed process stays for its lease of 20 s.
-        return f"{topic}: found {count} publishers, expected the guard alone; stop the others" if count > 1 else ""
+        writers = [info.node_name for info in self.get_publishers_info_by_topic(topic)]
+        # The watchdog speaks only when the guard no longer does.
+        others = [name for name in writers if name not in (self.get_name(), "watchdog")]
+        count = len(others) + max(writers.count(self.get_name()) - 1, 0)
+        return f"{topic}: found {count} other publishers, expected the guard alone; stop them" if count else ""
 
     def _look_for_rivals(self) -> None:
         if trouble := self._rivals():
@@ -194,18 +229,7 @@ class GuardNode(StoppableNode):
         self._publish_status()
 
     def _publish_status(self) -> None:
-        gate = self._gate
-        status = {
-            "schema": "robosteer.guard/1",
-            "state": gate.state,
-            "source": gate.source,
-            "pending_source": gate.pending_source,
-            "reason": gate.reason,
-            "at_rest": gate.limiter.at_rest,
-            "limited": gate.limiter.limited,
-            "counters": dict(sorted(gate.counters.items())),
-        }
-        self._status.publish(String(data=json.dumps(status)))
+        self._status.publish(String(data=json.dumps(describe(self._gate, self._mode))))
 
     def _report(self) -> None:
         gate = self._gate
@@ -231,7 +255,7 @@ class GuardNode(StoppableNode):
         finally:
             # Even if slewing itself is what fails.
             for _ in range(LAST_ZEROS):
-                self._publish_velocity(np.zeros(len(self._rig.arm.joints)))
+                self._output.send(np.zeros(len(self._rig.arm.joints)), self._gate.position)
                 time.sleep(period_s)
 
 

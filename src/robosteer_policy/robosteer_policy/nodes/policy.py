@@ -44,6 +44,9 @@ PARAMETERS = (
     Parameter("num_steps", 10, "flow steps per inference"),
     Parameter("seed", 0, "of the sampling noise"),
 )
+# The present action is repeated so often between two actions: the guard notices a dead policy after
+# `action.command_timeout_s`, not after one and a half actions.
+REPEAT_HZ = 100.0
 STRATEGIES: dict[str, Callable[[int], Strategy]] = {"asynchronous": Asynchronous, "synchronous": Synchronous}
 
 
@@ -87,10 +90,12 @@ class PolicyNode(StoppableNode):
         self._last_tick_s: float | None = None
         self._shown: tuple[str, ...] = ()
         self._commands = 0
+        self._present: Action | None = None
         self._connect()
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._timers = [
             self.create_timer(1 / self._rig.action.rate_hz, self._tick, clock=steady),
+            self.create_timer(1 / REPEAT_HZ, self._repeat, clock=steady),
             self.create_timer(1.0, self._report, clock=steady),
         ]
         self.add_on_set_parameters_callback(self._on_parameters)
@@ -132,8 +137,7 @@ class PolicyNode(StoppableNode):
         step = self._acting.step(now_ns)
         if step.chunk is not None:
             self._chunk.publish(self._trajectory(step.chunk))
-        if step.action is not None:
-            self._publish_action(step.action)
+        self._act(step.action)
         self.failure = self._worker.failure
         if self._states() != self._shown:
             self._show_state()
@@ -144,13 +148,25 @@ class PolicyNode(StoppableNode):
             self._intervals.add(now_s - self._last_tick_s)
         self._last_tick_s = now_s
 
-    def _publish_action(self, action: Action) -> None:
-        message = JointState(name=list(self._rig.arm.joints), velocity=_doubles(action.velocity))
-        message.header.stamp = self.get_clock().now().to_msg()
-        self._command.publish(message)
+    def _act(self, action: Action | None) -> None:
+        """Begin a new action, or fall silent."""
+        self._present = action
+        if action is None:
+            return
+        self._commands += 1
+        self._say(action)
         if action.gripper is not None:
             self._gripper.publish(Float64(data=action.gripper))
-        self._commands += 1
+
+    def _repeat(self) -> None:
+        if self._present is not None and self._acting.state is State.RUNNING:
+            self._say(self._present)
+
+    def _say(self, action: Action) -> None:
+        message = JointState(name=list(self._rig.arm.joints), velocity=_doubles(action.velocity))
+        message.header.stamp = self.get_clock().now().to_msg()
+        message.header.frame_id = str(self._commands)
+        self._command.publish(message)
 
     def _trajectory(self, chunk: Chunk) -> JointTrajectory:
         points = []
@@ -187,7 +203,7 @@ class PolicyNode(StoppableNode):
         """Say at once what `Acting` wants to have said (the command of rest that ends a run)."""
         action = self._acting.last_word()
         if action is not None:
-            self._publish_action(action)
+            self._act(action)
 
     def _on_parameters(self, parameters: Sequence[RosParameter]) -> SetParametersResult:
         for parameter in parameters:

@@ -62,8 +62,9 @@ class CellNode(StoppableNode):
     def __init__(self) -> None:
         super().__init__("cell")
         self._rig = self._declare_parameters()
-        self._cell = LiveCell(self._scene({}), self._distractors())
         rig = self._rig
+        timeout_s = rig.action.command_timeout_s
+        self._cell = LiveCell(self._scene({}), self._distractors(), command_timeout_s=timeout_s)
         sizes = {name: (camera.width, camera.height) for name, camera in rig.cameras.items()}
         self._cameras = CellCameras(self._cell.physics, sizes)
         # Evenly spread over the period, so that a tick rarely has to draw more than one picture.

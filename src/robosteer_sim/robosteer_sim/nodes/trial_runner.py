@@ -50,6 +50,7 @@ class TrialRunner:
         self.policy = JsonTopic(node, "/robosteer/policy/state", _LATCHED)
         self.guard = JsonTopic(node, "/robosteer/guard/status", _LATCHED)
         self._command_times: list[float] = []
+        self._last_action = ""
         self._images: list[Image.Image] = []
         self._next_image = 0.0
         self._recording = False
@@ -57,9 +58,11 @@ class TrialRunner:
         camera = rig.cameras[rig.policy_cameras["exterior_image_1_left"]]
         node.create_subscription(CompressedImage, camera.topic, self._note_image, 5)
 
-    def _note_command(self, _message: JointState) -> None:
-        if self._recording:
+    def _note_command(self, message: JointState) -> None:
+        # The policy repeats each action until the next; header.frame_id counts the actions.
+        if self._recording and message.header.frame_id != self._last_action:
             self._command_times.append(time.monotonic())
+        self._last_action = message.header.frame_id
 
     def _note_image(self, message: CompressedImage) -> None:
         now = time.monotonic()

@@ -1,0 +1,28 @@
+"""A joint motion to a pose: straight in joint space, slow, and over when the arm stands there."""
+
+from __future__ import annotations
+
+import numpy as np
+
+# DROID's reset pose, rad.
+HOME = (0.0, -np.pi / 5, 0.0, -4 * np.pi / 5, 0.0, 3 * np.pi / 5, 0.0)
+ARRIVED_RAD = 0.01
+
+
+def homing_velocity(position: np.ndarray, goal: np.ndarray, speed: float, gain: float = 2.0) -> np.ndarray | None:
+    """Velocity towards a pose; the fastest joint moves at most at `speed`.
+
+    Args:
+        position: (n,) rad, measured.
+        goal: (n,) rad.
+        speed: rad/s.
+        gain: 1/s; nearer than speed / gain the motion slows down.
+
+    Returns:
+        (n,) rad/s, or None when the arm has arrived.
+    """
+    error = np.asarray(goal) - np.asarray(position)
+    largest = float(np.abs(error).max())
+    if largest < ARRIVED_RAD:
+        return None
+    return gain * error * min(1.0, speed / (gain * largest))

@@ -1,0 +1,88 @@
+"""What to do beside the controller when the guard falls silent in motion: brake, repeat zeros, stay stopped."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from robosteer_policy.guard.limits import Limits, braking
+
+_STILL = 1e-9
+
+
+class Watch(StrEnum):
+    """What the watchdog is doing."""
+
+    WATCHING = "watching"
+    BRAKING = "braking"
+    TRIPPED = "tripped"
+
+
+class Watchdog:
+    """Watches the arm's command topic, whose controller would hold the last velocity for ever.
+
+    Args:
+        limits: of the arm; braking stays inside acceleration and jerk.
+        timeout_s: a moving command that is not followed by another for so long means that the guard is dead.
+        zeros_s: how long zeros are repeated after braking.
+
+    Attributes:
+        state: see `Watch`; tripped is latched.
+        reason: why.
+    """
+
+    def __init__(self, limits: Limits, timeout_s: float, zeros_s: float = 0.5) -> None:
+        self._limits = limits
+        self._timeout_ns, self._zeros_ns = int(timeout_s * 1e9), int(zeros_s * 1e9)
+        self._velocity = np.zeros(limits.size)
+        self._acceleration = np.zeros(limits.size)
+        self._heard_ns: int | None = None
+        self._rest_ns = 0
+        self.state = Watch.WATCHING
+        self.reason = "no command yet"
+
+    @property
+    def ready(self) -> bool:
+        """Whether it would act."""
+        return self.state is Watch.WATCHING
+
+    @property
+    def braked(self) -> bool:
+        """Whether braking has come to its end: the controller may be deactivated."""
+        return self.state is Watch.TRIPPED
+
+    def hear(self, velocity: ArrayLike, now_ns: int) -> None:
+        """Take a command of the guard, (n,) rad/s; one of another form counts as silence."""
+        values = np.asarray(velocity, dtype=np.float64)
+        if self.state is Watch.WATCHING and values.shape == self._velocity.shape and np.isfinite(values).all():
+            self._velocity, self._heard_ns, self.reason = values, now_ns, "commands flow"
+
+    def tick(self, now_ns: int) -> np.ndarray | None:
+        """One period: the velocity to publish instead of the guard's, (n,) rad/s, or None."""
+        if self.state is Watch.WATCHING and self._dead(now_ns):
+            self.state = Watch.BRAKING
+            self.reason = f"the guard fell silent at {np.abs(self._velocity).max():.2f} rad/s"
+        if self.state is Watch.WATCHING:
+            return None
+        if self.state is Watch.BRAKING:
+            self._acceleration = braking(self._velocity, self._acceleration, self._limits)
+            velocity = self._velocity + self._acceleration * self._limits.period_s
+            self._velocity = np.where(np.abs(velocity) < _STILL, 0.0, velocity)
+            if not self._velocity.any():
+                self.state, self._rest_ns = Watch.TRIPPED, now_ns
+            return self._velocity.copy()
+        return np.zeros_like(self._velocity) if now_ns - self._rest_ns < self._zeros_ns else None
+
+    def reset(self) -> None:
+        """A person has looked; watch again."""
+        self._velocity = np.zeros(self._limits.size)
+        self._acceleration = np.zeros(self._limits.size)
+        self._heard_ns = None
+        self.state, self.reason = Watch.WATCHING, "reset on request"
+
+    def _dead(self, now_ns: int) -> bool:
+        if self._heard_ns is None or not self._velocity.any():
+            return False
+        return now_ns - self._heard_ns > self._timeout_ns

@@ -1,0 +1,109 @@
+"""Watchdog, gripper decisions and homing, without ROS.
+
+Regressions pinned: a watchdog that tripped while the arm stood still; one that braked harder than the arm's jerk limit;
+a gripper that chattered around one half; a goal per message that an action server could not keep up with.
+"""
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from robosteer_policy.guard.grip import GripDecision, GripRules
+from robosteer_policy.guard.homing import HOME, homing_velocity
+from robosteer_policy.guard.watchdog import Watch, Watchdog
+from robosteer_rig.errors import RobosteerError
+
+from .panda import ACCELERATION_MAX, JERK_MAX, READY, limits
+
+MS = 1_000_000
+
+
+def test_a_guard_that_dies_in_motion_is_braked_inside_all_limits_within_0_15_rad():
+    dog, now, travel = Watchdog(limits(), 0.05), 0, np.zeros(7)
+    for _ in range(30):
+        dog.hear(np.ones(7), now)
+        assert dog.tick(now) is None
+        now += 10 * MS
+    velocity, acceleration, periods = np.ones(7), np.zeros(7), 0
+    while dog.state is not Watch.TRIPPED:
+        said = dog.tick(now)
+        if said is not None:
+            change = (said - velocity) / 0.01
+            assert (np.abs(change) <= ACCELERATION_MAX + 1e-6).all()
+            assert (np.abs(change - acceleration) / 0.01 <= JERK_MAX + 1e-3).all()
+            velocity, acceleration = said, change
+        travel, now, periods = travel + velocity * 0.01, now + 10 * MS, periods + 1
+    assert periods * 0.01 <= 0.22
+    assert travel.max() <= 0.15
+    assert "fell silent at 1.00 rad/s" in dog.reason
+    dog.hear(np.ones(7), now)
+    assert not dog.tick(now).any(), "tripped is latched, and zeros are repeated"
+    assert dog.tick(now + 600 * MS) is None
+    dog.reset()
+    assert dog.ready
+
+
+def test_silence_at_rest_and_garbage_do_not_trip():
+    dog = Watchdog(limits(), 0.05)
+    dog.hear(np.zeros(7), 0)
+    dog.hear([float("nan")] * 7, 0)
+    dog.hear([1.0] * 6, 0)
+    assert dog.tick(10**12) is None
+    assert dog.ready
+
+
+BINARY = GripRules()
+
+
+def goals(positions, rules=BINARY, every_ms=20):
+    decision, found = GripDecision(rules), []
+    for k, position in enumerate(positions):
+        decision.hear(position, k * every_ms * MS)
+        goal = decision.due(k * every_ms * MS)
+        if goal is not None:
+            found.append(goal)
+    return found
+
+
+def test_hysteresis_and_debounce():
+    assert goals([0.0] * 10 + [0.45, 0.55] * 20 + [0.9] * 30 + [0.55, 0.45] * 20 + [0.1] * 30) == [0.0, 1.0, 0.0]
+    assert goals([0.0] * 20 + [1.0] * 2 + [0.0] * 20) == [0.0], "a glitch shorter than the debounce"
+
+
+def test_following_sends_only_changes_that_count_and_always_reaches_the_ends():
+    follow = GripRules(binary=False)
+    assert goals([0.5] * 10 + [0.52] * 20 + [0.6] * 20, follow) == [0.5, 0.6]
+    assert goals([0.97] * 20 + [1.0] * 20, follow) == [0.97, 1.0]
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.floats(-0.1, 1.1), min_size=1, max_size=300), st.booleans())
+def test_goals_are_never_nearer_than_the_interval(positions, binary):
+    decision, sent = GripDecision(GripRules(binary=binary)), []
+    for k, position in enumerate(positions):
+        decision.hear(position, k * 10 * MS)
+        if decision.due(k * 10 * MS) is not None:
+            sent.append(k * 10)
+    assert all(b - a >= 200 for a, b in itertools.pairwise(sent))
+
+
+def test_rules_are_checked():
+    with pytest.raises(RobosteerError, match="gripper: found open_below"):
+        GripRules(close_above=0.3)
+
+
+def test_homing_arrives_slowly_and_straight():
+    position, largest = READY + np.array([0.5, -0.3, 0.2, 0.4, 0.1, -0.2, 0.6]), 0.0
+    periods = 0
+    for _ in range(2000):
+        velocity = homing_velocity(position, np.array(HOME), 0.3)
+        if velocity is None:
+            break
+        largest = max(largest, np.abs(velocity).max())
+        position, periods = position + velocity * 0.01, periods + 1
+    assert periods < 600
+    assert largest == pytest.approx(0.3)
+    assert np.abs(position - HOME).max() < 0.01
