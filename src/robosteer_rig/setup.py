@@ -27,11 +27,11 @@ setup(
         (f"share/{PACKAGE}/launch", glob("launch/*.launch.py")),
         (f"share/{PACKAGE}/config", glob("config/*.*")),
     ],
-    install_requires=["numpy>=2", "pyyaml>=6", "pillow>=11"],
+    install_requires=["numpy>=2", "pyyaml>=6", "pillow>=11", "rosbags", "rich", "tyro"],
     options=OPTIONS,
     zip_safe=False,
     entry_points={
         "console_scripts": [],
-        "robosteer.commands": [],
+        "robosteer.commands": ["rig = robosteer_rig.rig_command:main"],
     },
 )

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from robosteer_rig.align import policy_cameras
+from robosteer_rig.bags import bag_digest, require_metadata
 from robosteer_rig.errors import RobosteerError
 from robosteer_rig.rig import Rig
-from robosteer_training.bags import bag_digest, require_metadata
 from robosteer_training.convert_episode import ConvertSettings, effective_rig
 from robosteer_training.dataset import DATASET_FILE, DATASET_SCHEMA, Dataset, load_dataset, load_episodes
 from robosteer_training.episode_pool import EpisodeJob, run_jobs

@@ -12,6 +12,7 @@ import numpy as np
 
 from robosteer_rig.actions import idle_frames
 from robosteer_rig.align import Aligner, policy_cameras
+from robosteer_rig.bags import BagReader
 from robosteer_rig.errors import RobosteerError
 from robosteer_rig.kinematics import tool_transform
 from robosteer_rig.messages import header_stamp
@@ -19,7 +20,6 @@ from robosteer_rig.replay import replay_error
 from robosteer_rig.rig import ARM_COMMAND, GRIPPER_COMMAND, JOINT_STATE, Rig
 from robosteer_rig.streams import CLOCK_JUMP_NS
 from robosteer_rig.units import NS_PER_S, grid_stamp
-from robosteer_training.bags import BagReader
 from robosteer_training.dataset import EPISODE_SCHEMA, EpisodeMeta
 from robosteer_training.episode_actions import ActionSource, ActionUnit, Commands
 from robosteer_training.episode_checks import require_healthy, require_one_clock, require_same_rig

@@ -12,9 +12,9 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from robosteer_rig.bags import bag_files
 from robosteer_rig.errors import RobosteerError
 from robosteer_rig.rig import Rig
-from robosteer_training.bags import bag_files
 from robosteer_training.convert_episode import Cancelled, ConvertSettings, convert_episode
 from robosteer_training.episode_writer import new_directory
 from robosteer_training.episodes import EpisodeInfo

@@ -7,10 +7,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+from robosteer_rig.bags import METADATA_FILE
 from robosteer_rig.errors import RobosteerError
 from robosteer_rig.fields import show
 from robosteer_rig.rig import Rig, parse_rig
-from robosteer_training.bags import METADATA_FILE
 
 EPISODE_FILE = "episode.json"
 EPISODE_SCHEMA = "robosteer.episode/1"

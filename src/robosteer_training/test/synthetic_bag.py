@@ -22,7 +22,7 @@ _HEADER = STORE.types["std_msgs/msg/Header"]
 _JOINTS = STORE.types["sensor_msgs/msg/JointState"]
 _COMPRESSED = STORE.types["sensor_msgs/msg/CompressedImage"]
 _IMAGE = STORE.types["sensor_msgs/msg/Image"]
-_FLOAT = STORE.types["std_msgs/msg/Float64"]
+FLOAT = STORE.types["std_msgs/msg/Float64"]
 
 RIG_TEXT = """
 schema: robosteer.rig/1
@@ -132,7 +132,7 @@ def messages(rig: Rig, script: Script):
         velocity = [script.velocity if moving else 0.0] + [0.0] * 6
         command = joint_state(t, names, velocity=velocity)
         add(t, 1, rig.action.command_topic, "sensor_msgs/msg/JointState", command)
-        add(t, 1, rig.action.gripper_topic, "std_msgs/msg/Float64", _FLOAT(1.0 if i * 0.02 > 0.8 else 0.0))
+        add(t, 1, rig.action.gripper_topic, "std_msgs/msg/Float64", FLOAT(1.0 if i * 0.02 > 0.8 else 0.0))
     return sorted(out, key=lambda item: item[0])
 
 

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from rosbags.rosbag2 import StoragePlugin
 
+from robosteer_rig import bags
+from robosteer_rig.bags import BagReader, bag_digest
 from robosteer_rig.errors import RobosteerError
-from robosteer_training import bags
-from robosteer_training.bags import BagReader, bag_digest
 from robosteer_training.episodes import discover_episodes, read_episode
 
 from .synthetic_bag import EPOCH_NS, Script, bench_rig, joint_state, messages, write_bag, write_episode

@@ -22,9 +22,9 @@ import numpy as np
 import pytest
 
 from robosteer_rig.align import Aligner
+from robosteer_rig.bags import BagReader
 from robosteer_rig.droid import observation, observation_from_row
 from robosteer_rig.errors import RobosteerError
-from robosteer_training.bags import BagReader
 from robosteer_training.commands import convert as command
 from robosteer_training.convert import ConversionError, Summary, convert_bags
 from robosteer_training.convert_episode import ConvertSettings

@@ -37,10 +37,12 @@ class TopicSummary:
     Attributes:
         type: message type.
         count: messages that the bag's index promises.
+        qos: what its publishers offered, as ("reliable" or "best_effort", "volatile" or "transient_local").
     """
 
     type: str
     count: int
+    qos: tuple[tuple[str, str], ...] = ()
 
 
 @functools.cache
@@ -123,7 +125,8 @@ class BagReader:
                     "expected one"
                 )
             count = connection.msgcount + (previous.count if previous else 0)
-            self.topics[connection.topic] = TopicSummary(connection.msgtype, count)
+            qos = (previous.qos if previous else ()) + _offered(connection)
+            self.topics[connection.topic] = TopicSummary(connection.msgtype, count, tuple(dict.fromkeys(qos)))
         custom = getattr(reader.storage.metadata, "custom", None)
         if isinstance(custom, dict):
             self.custom_data = {str(key): str(value) for key, value in custom.items()}
@@ -193,6 +196,11 @@ class BagReader:
                 f"{self.path}: topic {connection.topic}: found a message that is no {connection.msgtype} "
                 f"({show(str(error))}), expected a whole one; record the episode again"
             ) from error
+
+
+def _offered(connection: Connection) -> tuple[tuple[str, str], ...]:
+    profiles = getattr(connection.ext, "offered_qos_profiles", ())
+    return tuple((qos.reliability.name.lower(), qos.durability.name.lower()) for qos in profiles)
 
 
 def require_metadata(path: Path) -> None:
