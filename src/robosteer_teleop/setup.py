@@ -20,7 +20,7 @@ setup(
     maintainer_email="maintainers@robosteer.org",
     python_requires=">=3.11",
     packages=find_packages(exclude=["test", "test.*"]),
-    package_data={PACKAGE: ["py.typed"]},
+    package_data={PACKAGE: ["py.typed", "web/dist/*"]},
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{PACKAGE}"]),
         (f"share/{PACKAGE}", ["package.xml"]),
@@ -45,6 +45,9 @@ setup(
     zip_safe=False,
     entry_points={
         "console_scripts": ["recorder = robosteer_teleop.nodes.recorder:main"],
-        "robosteer.commands": ["bag = robosteer_teleop.bag_command:main"],
+        "robosteer.commands": [
+            "bag = robosteer_teleop.bag_command:main",
+            "teleop = robosteer_teleop.teleop_command:main",
+        ],
     },
 )

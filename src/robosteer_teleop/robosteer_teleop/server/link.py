@@ -6,6 +6,7 @@ import dataclasses
 import enum
 import threading
 from collections import deque
+from collections.abc import Callable
 from typing import Any, Final
 
 from robosteer_teleop.protocol import PoseFrame
@@ -142,3 +143,39 @@ class EventQueue:
             events = list(self._events)
             self._events.clear()
         return events
+
+
+class Board:
+    """What the server shares with the rest of the program.
+
+    Attributes:
+        latest: the newest frame.
+        events: events in order.
+        armed: the arming switch.
+        frames: frames received since the start.
+    """
+
+    def __init__(self, on_frame: Callable[[ReceivedFrame], None] | None = None) -> None:
+        self.latest = LatestFrame()
+        self.events = EventQueue()
+        self.armed = False
+        self.frames = 0
+        self._on_frame = on_frame
+
+    def emit(self, kind: LinkEventKind, now: float, **detail: Any) -> None:
+        """Append an event."""
+        self.events.put(LinkEvent(kind, now, detail))
+
+    def arm(self, armed: bool, now: float) -> None:
+        """Set the arming switch; says so when it changes."""
+        if armed != self.armed:
+            self.armed = armed
+            self.emit(LinkEventKind.ARMED if armed else LinkEventKind.DISARMED, now)
+
+    def receive(self, frame: PoseFrame, raw: bytes, session: str, pose_age_s: float | None, now: float) -> None:
+        """Put a checked frame on the board."""
+        self.frames += 1
+        received = ReceivedFrame(frame, now, self.frames, session, self.armed, pose_age_s, raw)
+        self.latest.put(received)
+        if self._on_frame is not None:
+            self._on_frame(received)
