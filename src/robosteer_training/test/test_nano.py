@@ -70,7 +70,7 @@ def test_scenes_cover_the_grid_evenly_and_come_from_the_seed():
 
 def test_augmentation_keeps_shape_and_range():
     images = jax.random.uniform(jax.random.key(0), (5, 16, 16, 3), minval=-1, maxval=1)
-    changed = augment_images(jax.random.key(1), images)
+    changed = augment_images(jax.random.key(1), images, 2)
     assert changed.shape == images.shape
     assert float(jnp.abs(changed).max()) <= 1
     assert not np.allclose(changed, images)

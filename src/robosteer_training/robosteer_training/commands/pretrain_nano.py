@@ -16,11 +16,11 @@ class Arguments:
     """Rig file of the simulated cell."""
     work: Path = Path("runs/nano")
     """Where demonstrations and the training state are kept; an interrupted run goes on from there."""
-    episodes: int = 1000
+    episodes: int = 1600
     """Scripted demonstrations, over both base tasks and all 40 grid cells."""
     disturbance: float = 0.03
     """Pushes on the joints that the expert corrects, rad/s (standard deviation)."""
-    steps: tuple[int, ...] = (1800, 1000)
+    steps: tuple[int, ...] = (2500, 1500)
     """Optimiser steps of each cycle of the learning rate."""
     batch_size: int = 64
     """Frames per step."""

@@ -11,7 +11,7 @@ from robosteer_model import gemma, pi0, siglip
 from robosteer_model.config import ModelConfig
 from robosteer_model.layers import attention_mask, positions_of
 from robosteer_model.observation import Observation, image_to_float
-from robosteer_training.nano.augment import augment_images
+from robosteer_training.nano.augment import SHIFT_PIXELS, augment_images
 from robosteer_training.nano.localise import localisation_loss, normalise_positions, patch_loss, patch_targets
 
 # Once the encoder has been prepared, the auxiliary tasks only keep it from forgetting.
@@ -58,7 +58,8 @@ def augmented_views(batch: dict[str, jax.Array], key: jax.Array) -> jax.Array:
     """Images of a batch (2, B, h, w, 3) in [-1, 1], each view augmented on its own."""
     images = image_to_float(jnp.moveaxis(batch["images"], 1, 0))
     keys = jax.random.split(key, images.shape[0])
-    return jnp.stack([augment_images(k, view) for k, view in zip(keys, images, strict=True)])
+    views = zip(keys, images, SHIFT_PIXELS, strict=True)
+    return jnp.stack([augment_images(k, view, shift) for k, view, shift in views])
 
 
 def auxiliary_loss(

@@ -41,7 +41,7 @@ class PretrainSettings:
         seed: of weights, batches and noise.
     """
 
-    vision_steps: int = 1000
+    vision_steps: int = 1500
     vision_lr: float = 3e-3
     steps: int = 1800
     batch_size: int = 64
