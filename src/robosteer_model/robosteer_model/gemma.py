@@ -84,7 +84,7 @@ def forward(
         tokens: per expert (B, T_i, D_i), or None for an expert that takes no part.
         positions: int (B, T), over the present tokens in expert order.
         mask: bool (B, T, S), S counting the cached keys too.
-        condition: (B, D_1), input of expert 1's adaptive norms.
+        condition: (B, D_1) or (B, T_1, D_1), input of expert 1's adaptive norms.
         cache: keys and values of earlier tokens; they come first.
         write_at: None to put this pass's keys after the cache's; otherwise the slot of the cache that they fill.
         keep_cache: return this pass's own keys and values.

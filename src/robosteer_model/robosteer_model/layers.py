@@ -23,10 +23,10 @@ def rms_norm(
     Args:
         params: `{"scale": (D,)}` or `{"Dense_0": {"kernel": (C, 3D), "bias": (3D,)}}`.
         x: (B, T, D).
-        condition: (B, C) for the adaptive norm.
+        condition: (B, C) for the adaptive norm, or (B, T, C) with one for every token.
 
     Returns:
-        (B, T, D) in x's dtype, and the gate (B, 1, D) of the branch that follows (None for the plain norm).
+        (B, T, D) in x's dtype, and the gate (B, 1 or T, D) of the branch that follows (None for the plain norm).
     """
     wide = x.astype(jnp.float32)
     normed = wide * jnp.reciprocal(jnp.sqrt(jnp.mean(jnp.square(wide), axis=-1, keepdims=True) + RMS_NORM_EPSILON))
@@ -36,7 +36,8 @@ def rms_norm(
         raise ValueError("an adaptive norm needs its condition")
     dense = params["Dense_0"]
     modulation = condition.astype(x.dtype) @ dense["kernel"].astype(x.dtype) + dense["bias"].astype(x.dtype)
-    scale, shift, gate = jnp.split(modulation[:, None, :], 3, axis=-1)
+    modulation = modulation[:, None, :] if condition.ndim == 2 else modulation
+    scale, shift, gate = jnp.split(modulation, 3, axis=-1)
     return (normed * (1 + scale) + shift).astype(x.dtype), gate
 
 

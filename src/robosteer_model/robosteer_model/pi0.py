@@ -20,6 +20,7 @@ from robosteer_model.edits import Edits, resolve_edits
 from robosteer_model.gemma import KvCache, forward
 from robosteer_model.layers import attention_mask, linear, positions_of
 from robosteer_model.observation import Observation
+from robosteer_model.realtime import Guide, guided, held, held_times
 from robosteer_model.sequences import Prefix, Suffix, cached_masks, embed_prefix, embed_suffix, joint_masks
 from robosteer_model.taps import Tap, resolve
 
@@ -276,6 +277,7 @@ def sample_actions(
     num_steps: int = 10,
     taps: Sequence[Tap] = (),
     edits: Edits | None = None,
+    guide: Guide | None = None,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Integrate the flow from noise to an action chunk with `num_steps` Euler steps.
 
@@ -287,6 +289,7 @@ def sample_actions(
         num_steps: evaluations of the velocity, at t = 1, 1 - 1/n, ..., 1/n.
         taps: activations to return.
         edits: changes to activations.
+        guide: the chunk being executed, which the new one continues; None computes nothing more.
 
     Returns:
         Actions (B, H, A), normalised; and the taps by key: prefix taps lead with the layer, suffix taps with
@@ -294,7 +297,7 @@ def sample_actions(
     """
     prefilled = prefill(params, config, observation, taps=taps, edits=edits)
     actions, collected = denoise(
-        params, config, prefilled, observation.state, noise, num_steps=num_steps, taps=taps, edits=edits
+        params, config, prefilled, observation.state, noise, num_steps=num_steps, taps=taps, edits=edits, guide=guide
     )
     return actions, prefilled.taps | collected
 
@@ -309,18 +312,22 @@ def denoise(
     num_steps: int = 10,
     taps: Sequence[Tap] = (),
     edits: Edits | None = None,
+    guide: Guide | None = None,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """The Euler steps of `sample_actions`, behind a prefix that is already read."""
     dt = -1.0 / num_steps
 
     def step(carry: tuple[jax.Array, jax.Array], index: jax.Array) -> tuple[Any, dict[str, jax.Array]]:
         x_t, time = carry
-        times = jnp.broadcast_to(time, x_t.shape[:1])
-        v_t, collected = cached_velocity(
-            params, config, prefilled, state, x_t, times, taps=taps, edits=edits, step=index
-        )
+        x_t = held(guide, x_t)
+        times = held_times(guide, jnp.broadcast_to(time, x_t.shape[:1]))
+
+        def predict(x: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
+            return cached_velocity(params, config, prefilled, state, x, times, taps=taps, edits=edits, step=index)
+
+        v_t, collected = guided(guide, predict, x_t, time)
         return ((x_t + dt * v_t).astype(x_t.dtype), time + dt), collected
 
     start = (noise, jnp.ones((), jnp.float32))
     (actions, _), collected = jax.lax.scan(step, start, jnp.arange(num_steps))
-    return actions, collected
+    return held(guide, actions), collected

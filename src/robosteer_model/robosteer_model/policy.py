@@ -18,6 +18,7 @@ from robosteer_model.errors import ModelError
 from robosteer_model.observation import Observation
 from robosteer_model.pi0 import sample_actions
 from robosteer_model.pi0_fast import sample_tokens
+from robosteer_model.realtime import Guide
 from robosteer_model.taps import Tap
 from robosteer_model.transforms import Transforms
 
@@ -112,6 +113,7 @@ class Policy:
         *,
         taps: Sequence[Tap] = (),
         edits: Edits | None = None,
+        guide: Guide | None = None,
     ) -> dict[str, Any]:
         """One action chunk.
 
@@ -120,10 +122,13 @@ class Policy:
             noise: (H, action_dim) or (1, H, action_dim) to start from; drawn when None. Not used by pi0-FAST.
             taps: activations to return; another selection compiles again.
             edits: changes to activations; other values do not compile again, other sites and scopes do.
+            guide: the chunk being executed, which the new one continues (not pi0-FAST); other values do not compile
+                again.
 
         Returns:
-            `actions` (H, d) float64 in the robot's units, `policy_timing` {`infer_ms`}: milliseconds of the model alone
-            until its result is on the host, and with taps `taps`, as the model's `sample_actions` names them.
+            `actions` (H, d) float64 in the robot's units, `model_actions` (H, action_dim) float32 as the model made
+            them (not pi0-FAST; for the next call's guide), `policy_timing` {`infer_ms`}: milliseconds of the model
+            alone until its result is on the host, and with taps `taps`, as the model's `sample_actions` names them.
 
         Raises:
             ModelError: for missing or misshapen inputs.
@@ -132,7 +137,9 @@ class Policy:
         observation = self.transforms.observation(self._cut_prompt(inputs))
         self._key, key = jax.random.split(self._key)
         start = time.monotonic()
-        arguments = (self._params, observation, key, self._noise(noise), edits)
+        if guide is not None and self.config.model_type == "pi0_fast":
+            raise ModelError("guide: found one for pi0-FAST, expected a flow model")
+        arguments = (self._params, observation, key, self._noise(noise), edits, guide)
         chunk, tapped = jax.device_get(self._sample(*arguments, taps=tuple(taps)))
         elapsed = time.monotonic() - start
         state = self.transforms.layout.read_state(raw_observation)
@@ -140,6 +147,8 @@ class Policy:
             "actions": self.transforms.outputs(chunk[0], state),
             "policy_timing": {"infer_ms": elapsed * 1000},
         }
+        if self.config.model_type != "pi0_fast":
+            result["model_actions"] = np.asarray(chunk[0], np.float32)
         return result | {"taps": tapped} if taps else result
 
     def warm_up(self, prompt: str | None = None) -> None:
@@ -205,14 +214,23 @@ def _sampler(config: ModelConfig, num_steps: int) -> Callable[..., tuple[jax.Arr
         key: jax.Array,
         noise: jax.Array | None,
         edits: Edits | None,
+        guide: Guide | None,
         taps: tuple[Tap, ...],
     ) -> tuple[jax.Array, dict[str, jax.Array]]:
         if noise is None:
             noise = jax.random.normal(key, (observation.batch_size, config.action_horizon, config.action_dim))
-        return sample_actions(params, config, observation, noise, num_steps=num_steps, taps=taps, edits=edits)
+        return sample_actions(
+            params, config, observation, noise, num_steps=num_steps, taps=taps, edits=edits, guide=guide
+        )
 
     def decode(
-        params: Any, observation: Observation, key: jax.Array, _: None, edits: Edits | None, taps: tuple[Tap, ...]
+        params: Any,
+        observation: Observation,
+        key: jax.Array,
+        _noise: None,
+        edits: Edits | None,
+        _guide: None,
+        taps: tuple[Tap, ...],
     ) -> tuple[jax.Array, dict[str, jax.Array]]:
         return sample_tokens(params, config, observation, key, taps=taps, edits=edits)
 

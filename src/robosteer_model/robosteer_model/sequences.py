@@ -77,15 +77,16 @@ def prefix_layout(cameras: Sequence[str], per_image: int, valid: jax.Array) -> L
 
 
 def embed_suffix(params: Params, config: ModelConfig, state: jax.Array, x_t: jax.Array, time: jax.Array) -> Suffix:
-    """Embed state (B, A), noisy actions x_t (B, H, A) and time (B,)."""
+    """Embed state (B, A), noisy actions x_t (B, H, A) and time (B,), or (B, H) with one for every action."""
     width = params["action_in_proj"]["kernel"].shape[1]
     actions = linear(params["action_in_proj"], x_t)
-    time_embedding = posemb_sincos(time, width).astype(time.dtype)
+    time_embedding = posemb_sincos(time.reshape(-1), width).reshape(*time.shape, width).astype(time.dtype)
     if config.model_type == "pi05":
         condition = jax.nn.swish(linear(params["time_mlp_in"], time_embedding))
         condition = jax.nn.swish(linear(params["time_mlp_out"], condition))
         return Suffix(actions, _opens_block(actions.shape[1], {0}), condition, _suffix_layout(config, 0))
-    over_horizon = jnp.broadcast_to(time_embedding[:, None], (*actions.shape[:2], width))
+    spread = time_embedding[:, None] if time.ndim == 1 else time_embedding
+    over_horizon = jnp.broadcast_to(spread, (*actions.shape[:2], width))
     mixed = jax.nn.swish(linear(params["action_time_mlp_in"], jnp.concatenate([actions, over_horizon], axis=-1)))
     mixed = linear(params["action_time_mlp_out"], mixed)
     tokens = jnp.concatenate([linear(params["state_proj"], state)[:, None], mixed], axis=1)
