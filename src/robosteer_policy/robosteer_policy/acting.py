@@ -10,7 +10,8 @@ from typing import Protocol
 import numpy as np
 
 from robosteer_policy.agent import why_stale
-from robosteer_policy.chunks import Action, Chunk, Strategy
+from robosteer_policy.chunks import Action, Strategy
+from robosteer_policy.requests import Outcome, Request, Steering
 from robosteer_rig.errors import RobosteerError
 from robosteer_rig.frame import Frame
 from robosteer_rig.rig import Rig
@@ -36,19 +37,23 @@ class FrameSource(Protocol):
         """The frame for a time; None while a stream is missing."""
         ...
 
+    def stale_at(self, t_ns: int) -> tuple[str, ...]:
+        """Names of streams that are too old at a time, or have not come at all."""
+        ...
+
 
 @dataclasses.dataclass(frozen=True)
 class Result:
     """The end of one inference.
 
     Attributes:
-        run: the run it was asked for in; results of an ended run are void.
-        chunk: the actions, or None after an error.
+        request: what was asked; results of an ended run are void.
+        outcome: the actions, or None after an error.
         trouble: what went wrong, one line.
     """
 
-    run: int
-    chunk: Chunk | None
+    request: Request
+    outcome: Outcome | None
     trouble: str = ""
 
 
@@ -70,7 +75,7 @@ class Inference(Protocol):
         """Expected duration of an inference."""
         ...
 
-    def ask(self, run: int, frame: Frame, instruction: str) -> None:
+    def ask(self, request: Request) -> None:
         """Start an inference."""
         ...
 
@@ -85,11 +90,13 @@ class Step:
 
     Attributes:
         action: to send now, or None: silence, and the guard brings the arm to rest.
-        chunk: newly accepted, to be shown.
+        finished: an inference that ended well, to be shown and recorded.
+        accepted: whether its chunk will be executed.
     """
 
     action: Action | None = None
-    chunk: Chunk | None = None
+    finished: Result | None = None
+    accepted: bool = False
 
 
 class Acting:
@@ -99,6 +106,8 @@ class Acting:
         state: see `State`.
         reason: why, for people.
         instruction: given to the next inference.
+        steering: asked at each inference what is steered, and how strongly.
+        may_move: asked before and during a run whether anybody would obey; returns why not.
         chunks: accepted since the start.
     """
 
@@ -109,6 +118,9 @@ class Acting:
         inference: Inference,
         make_strategy: Callable[[], Strategy],
         instruction: str,
+        *,
+        steering: Callable[[], Steering] = Steering,
+        may_move: Callable[[], str] = lambda: "",
     ) -> None:
         self._rig = rig
         self._frames = frames
@@ -118,7 +130,9 @@ class Acting:
         self._run = 0
         self._blind_steps = 0
         self._farewell = False
+        self._sequence = 0
         self.instruction = instruction
+        self.steering, self.may_move = steering, may_move
         self.state = State.LOADING
         self.reason = "loading the checkpoint"
         self.chunks = 0
@@ -134,6 +148,8 @@ class Acting:
             return ""
         if self.state is State.LOADING:
             return "enable: the checkpoint is still being loaded; try again when the state is ready"
+        if trouble := self.may_move():
+            return f"enable: {trouble}"
         frame, trouble = self._fresh_frame(now_ns)
         if trouble or frame is None:
             return f"enable: {trouble}"
@@ -159,7 +175,7 @@ class Acting:
         if not self._farewell:
             return None
         self._farewell = False
-        return Action(np.zeros(len(self._rig.arm.joints)), None, 0, -1)
+        return self._rest()
 
     def step(self, now_ns: int) -> Step:
         """One control period: look, take what was inferred, ask for more, act."""
@@ -167,20 +183,42 @@ class Acting:
         result = self._inference.take()
         if self.state is not State.RUNNING:
             return Step(self.last_word())
-        if result is not None and result.run == self._run and result.trouble:
-            self.stop(result.trouble)
+        mine = result is not None and result.request.run == self._run
+        trouble = self.may_move() or (result.trouble if mine and result else "")
+        if trouble:
+            self.stop(trouble)
             return Step(self.last_word())
-        chunk = self._accept(result, now_ns)
+        accepted = mine and self._accept(result, now_ns)
+        finished = result if mine else None
         frame, trouble = self._fresh_frame(now_ns)
         if trouble or frame is None:
             self._blind_steps += 1
             if self._blind_steps >= MAX_BLIND_STEPS:
                 self.stop(trouble)
-            return Step(self.last_word(), chunk)
+                return Step(self.last_word(), finished, accepted)
+            return Step(self._rest(), finished, accepted)
         self._blind_steps = 0
         if not self._inference.busy and self._strategy.due(now_ns, self._inference.latency_ns):
-            self._inference.ask(self._run, frame, self.instruction)
-        return Step(self._strategy.action(now_ns), chunk)
+            self._ask(frame, now_ns)
+        return Step(self._strategy.action(now_ns), finished, accepted)
+
+    def watch(self, now_ns: int) -> Action | None:
+        """Between two steps: rest at once when an input has become too old, or nobody obeys; None when all is well."""
+        if self.state is not State.RUNNING:
+            return None
+        if trouble := self.may_move():
+            self.stop(trouble)
+            return self.last_word()
+        return self._rest() if self._frames.stale_at(now_ns) else None
+
+    def _ask(self, frame: Frame, now_ns: int) -> None:
+        self._sequence += 1
+        continuation = self._strategy.continues(now_ns, self._inference.latency_ns)
+        request = Request(self._run, self._sequence, frame, self.instruction, self.steering(), continuation)
+        self._inference.ask(request)
+
+    def _rest(self) -> Action:
+        return Action(np.zeros(len(self._rig.arm.joints)), None, 0, -1)
 
     def _notice_readiness(self) -> None:
         if self.state is State.LOADING and self._inference.ready:
@@ -193,13 +231,11 @@ class Acting:
             return None, str(error)
         return frame, why_stale(frame, self._rig)
 
-    def _accept(self, result: Result | None, now_ns: int) -> Chunk | None:
-        if result is None or result.run != self._run or result.chunk is None:
-            return None
-        if not self._strategy.offer(result.chunk, now_ns):
-            return None
+    def _accept(self, result: Result | None, now_ns: int) -> bool:
+        if result is None or result.outcome is None or not self._strategy.offer(result.outcome.chunk, now_ns):
+            return False
         self.chunks += 1
-        return result.chunk
+        return True
 
     def _end(self, state: State, reason: str) -> None:
         if self.state is State.RUNNING:

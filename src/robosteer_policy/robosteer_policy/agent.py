@@ -2,49 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Protocol
+import time
 
 import numpy as np
 
+from robosteer_policy.backends import Backend
 from robosteer_policy.chunks import Chunk
+from robosteer_policy.requests import Outcome, Request
 from robosteer_rig.droid import observation
 from robosteer_rig.errors import RobosteerError
 from robosteer_rig.frame import Frame
 from robosteer_rig.rig import Rig
 
 
-class ChunkPolicy(Protocol):
-    """Anything that turns an observation into actions, as `robosteer_model.policy.Policy` does."""
-
-    def infer(self, raw_observation: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Answer with "actions" (H, 8): normalised joint velocities and the gripper."""
-        ...
-
-
 class Agent:
     """A policy on a rig.
 
     Args:
-        policy: the model.
+        backend: the model, here or elsewhere.
         rig: names the cameras, the unit of an action and its rate.
     """
 
-    def __init__(self, policy: ChunkPolicy, rig: Rig) -> None:
-        self._policy = policy
+    def __init__(self, backend: Backend, rig: Rig) -> None:
+        self._backend = backend
         self._rig = rig
 
-    def act(self, frame: Frame, instruction: str) -> Chunk:
-        """Infer one chunk.
+    def act(self, request: Request) -> Outcome:
+        """Infer one chunk, and in shadow mode that of the other policy, from the same noise.
 
         Raises:
             RobosteerError: when the policy's actions are not finite or have another shape.
         """
-        answer = self._policy.infer(observation(frame, self._rig, instruction))
-        return to_chunk(np.asarray(answer["actions"], dtype=np.float64), frame.stamp_ns, self._rig)
+        start = time.monotonic_ns()
+        seen = observation(request.frame, self._rig, request.instruction)
+        shadow = request.steering.shadow
+        actions = self._backend.actions(seen, request, steered=shadow != "steered")
+        chunk = to_chunk(actions, request.frame.stamp_ns, self._rig, request.sequence)
+        other = None
+        if shadow:
+            actions = self._backend.actions(seen, request, steered=shadow == "steered", executed=False)
+            other = to_chunk(actions, request.frame.stamp_ns, self._rig, request.sequence)
+        return Outcome(chunk, other, time.monotonic_ns() - start)
 
 
-def to_chunk(actions: np.ndarray, stamp_ns: int, rig: Rig) -> Chunk:
+def to_chunk(actions: np.ndarray, stamp_ns: int, rig: Rig, sequence: int = 0) -> Chunk:
     """Actions (H, 8) in the rig's convention -> joint velocities in rad/s and gripper positions.
 
     As DROID's controller does, a step in which any |u| exceeds 1 is scaled down as a whole vector; the gripper is
@@ -65,6 +66,7 @@ def to_chunk(actions: np.ndarray, stamp_ns: int, rig: Rig) -> Chunk:
         velocity=u * rig.action.unit_rad_per_s,
         gripper=np.clip(actions[:, -1], 0.0, 1.0),
         period_ns=round(1e9 / rig.action.rate_hz),
+        sequence=sequence,
     )
 
 

@@ -7,9 +7,12 @@ actions of the training data were derived (means over these intervals).
 from __future__ import annotations
 
 import dataclasses
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from robosteer_policy.strategies import Continuation
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,12 +24,14 @@ class Chunk:
         velocity: (H, 7) rad/s.
         gripper: (H,) 0 open ... 1 closed.
         period_ns: T, duration of one action.
+        sequence: number of the inference that made it.
     """
 
     stamp_ns: int
     velocity: np.ndarray
     gripper: np.ndarray
     period_ns: int
+    sequence: int = 0
 
     @property
     def horizon(self) -> int:
@@ -69,6 +74,10 @@ class Strategy(Protocol):
             now_ns: present time.
             latency_ns: expected duration of an inference.
         """
+        ...
+
+    def continues(self, now_ns: int, latency_ns: int) -> Continuation | None:
+        """What an inference that begins now continues; None for nothing. Arguments as in `due`."""
         ...
 
 
@@ -117,6 +126,10 @@ class Synchronous:
         """See `Strategy`: only when the present chunk is done, from an observation of the resting arm."""
         return self._chunk is None or now_ns >= self._end_ns(self._chunk)
 
+    def continues(self, now_ns: int, latency_ns: int) -> Continuation | None:
+        """See `Strategy`: each chunk begins from rest."""
+        return None
+
     def _end_ns(self, chunk: Chunk) -> int:
         return self._start_ns + min(self._steps, chunk.horizon) * chunk.period_ns
 
@@ -155,3 +168,7 @@ class Asynchronous:
         steps = min(self._steps, self._chunk.horizon)
         # One period more: results are looked for once per period.
         return now_ns + latency_ns + self._chunk.period_ns >= self._chunk.stamp_ns + steps * self._chunk.period_ns
+
+    def continues(self, now_ns: int, latency_ns: int) -> Continuation | None:
+        """See `Strategy`."""
+        return None

@@ -2,64 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
-import sys
 import threading
 import time
 import traceback
 
 from robosteer_policy.acting import Result
-from robosteer_policy.agent import Agent, ChunkPolicy
-from robosteer_policy.contract import require_contract
+from robosteer_policy.agent import Agent
+from robosteer_policy.requests import Request
 from robosteer_policy.slot import Closed, LatestSlot
+from robosteer_policy.sources import Source
 from robosteer_policy.timing import Timing
-from robosteer_rig.frame import Frame
 from robosteer_rig.rig import Rig
-
-
-@dataclasses.dataclass(frozen=True)
-class CheckpointSource:
-    """Where the policy comes from.
-
-    Attributes:
-        path: checkpoint directory.
-        config: name of a stock model config, for checkpoints that carry none.
-        instruction: the first one; the model is compiled for prompts of its length.
-        num_steps: flow steps per inference.
-        seed: of the sampling noise.
-    """
-
-    path: str
-    config: str | None = None
-    instruction: str | None = None
-    num_steps: int = 10
-    seed: int = 0
-
-    def load(self, rig: Rig) -> ChunkPolicy:
-        """Compare the contract, load, compile and warm up.
-
-        Raises:
-            RobosteerError: when the checkpoint was made for another rig.
-            ModelError: for a damaged or unfit checkpoint.
-        """
-        # Imported here: JAX takes seconds, and the node answers meanwhile.
-        from robosteer_model.checkpoint import Manifest
-        from robosteer_model.checkpoint_layout import Layout
-        from robosteer_model.policy import Policy
-
-        manifest = Manifest.read(Layout.open(self.path).manifest)
-        if not require_contract(self.path, manifest.rig, manifest.action_convention, rig):
-            sys.stderr.write(f"checkpoint {self.path} says nothing about its rig: check cameras and units yourself\n")
-        policy = Policy.load(self.path, config=self.config, num_steps=self.num_steps, seed=self.seed)
-        policy.warm_up(self.instruction)
-        return policy
-
-
-@dataclasses.dataclass(frozen=True)
-class _Request:
-    run: int
-    frame: Frame
-    instruction: str
 
 
 class Worker:
@@ -70,10 +23,10 @@ class Worker:
         latency: durations of inferences.
     """
 
-    def __init__(self, source: CheckpointSource, rig: Rig) -> None:
+    def __init__(self, source: Source, rig: Rig) -> None:
         self._source = source
         self._rig = rig
-        self._requests: LatestSlot[_Request] = LatestSlot()
+        self._requests: LatestSlot[Request] = LatestSlot()
         self._results: LatestSlot[Result] = LatestSlot()
         self._busy = threading.Event()
         self._loaded = threading.Event()
@@ -100,10 +53,10 @@ class Worker:
         """Begin to load."""
         self._thread.start()
 
-    def ask(self, run: int, frame: Frame, instruction: str) -> None:
+    def ask(self, request: Request) -> None:
         """Start an inference."""
         self._busy.set()
-        self._requests.put(_Request(run, frame, instruction))
+        self._requests.put(request)
 
     def take(self) -> Result | None:
         """The result of the last inference, once."""
@@ -129,12 +82,12 @@ class Worker:
                 return
             self._infer(agent, request)
 
-    def _infer(self, agent: Agent, request: _Request) -> None:
+    def _infer(self, agent: Agent, request: Request) -> None:
         start = time.monotonic()
         try:
-            result = Result(request.run, agent.act(request.frame, request.instruction))
+            result = Result(request, agent.act(request))
         except Exception as error:  # noqa: BLE001 - a failed inference stops the run and says why
-            result = Result(request.run, None, _line(error))
+            result = Result(request, None, _line(error))
         self.latency.add(time.monotonic() - start)
         self._results.put(result)
         self._busy.clear()

@@ -16,9 +16,11 @@ from robosteer_policy.acting import Acting, Result, State
 from robosteer_policy.agent import to_chunk, why_stale
 from robosteer_policy.chunks import Asynchronous
 from robosteer_policy.contract import contract_differences, require_contract
+from robosteer_policy.requests import Outcome, Request
 from robosteer_policy.slot import Closed, LatestSlot
+from robosteer_policy.sources import CheckpointSource
 from robosteer_policy.timing import Timing
-from robosteer_policy.worker import CheckpointSource, Worker
+from robosteer_policy.worker import Worker
 from robosteer_rig.errors import RobosteerError
 from robosteer_rig.frame import Frame
 from robosteer_rig.rig import Crop, load_rig
@@ -124,20 +126,26 @@ class Bench:
         self.now = 1000 * MS
         self.next_frame = frame
         self.asked, self.answers = [], []
-        self.acting = Acting(RIG_HERE, self, self, lambda: Asynchronous(8), "pick up red cube")
+        self.guard = ""
+        self.acting = Acting(
+            RIG_HERE, self, self, lambda: Asynchronous(8), "pick up red cube", may_move=lambda: self.guard
+        )
 
     def frame_at(self, t_ns):
         return self.next_frame(t_ns)
 
-    def ask(self, run, seen, instruction):
-        self.asked.append((run, seen.stamp_ns, instruction))
+    def stale_at(self, t_ns):
+        return self.next_frame(t_ns).stale
+
+    def ask(self, request):
+        self.asked.append(request)
         self.busy = True
 
-    def answer(self, *, trouble="", run=None):
+    def answer(self, *, trouble=""):
         """The inference under way ends."""
-        asked, stamp, _ = self.asked[-1]
-        chunk = None if trouble else to_chunk(np.full((HORIZON, 8), 0.1), stamp, RIG_HERE)
-        self.answers.append(Result(asked if run is None else run, chunk, trouble))
+        request = self.asked[-1]
+        chunk = to_chunk(np.full((HORIZON, 8), 0.1), request.frame.stamp_ns, RIG_HERE, request.sequence)
+        self.answers.append(Result(request, None if trouble else Outcome(chunk), trouble))
         self.busy = False
 
     def take(self):
@@ -192,11 +200,11 @@ def test_a_stale_input_stops_the_run_with_one_command_of_rest():
     bench = Bench()
     bench.run()
     bench.next_frame = lambda t: frame(t, stale=("wrist",))
-    assert bench.step().action is None, "never act on it"
+    assert not bench.step().action.velocity.any(), "never act on it"
     bench.next_frame = frame
-    assert bench.step().action is not None, "one late message is no reason to end"
+    assert bench.step().action.velocity.any(), "one late message is no reason to end"
     bench.next_frame = lambda t: frame(t, stale=("wrist",))
-    assert bench.step().action is None
+    assert not bench.step().action.velocity.any()
     farewell = bench.step().action
     assert not farewell.velocity.any()
     assert farewell.gripper is None
@@ -206,6 +214,33 @@ def test_a_stale_input_stops_the_run_with_one_command_of_rest():
     bench.next_frame = frame
     assert bench.step().action is None, "it takes another enable"
     assert bench.acting.enable(bench.now) == ""
+
+
+def test_between_two_steps_a_stale_input_means_rest_and_a_lost_guard_ends_the_run():
+    bench = Bench()
+    assert bench.acting.watch(bench.now) is None
+    bench.guard = "guard: disarmed"
+    bench.step()
+    assert bench.acting.enable(bench.now) == "enable: guard: disarmed"
+    bench.guard = ""
+    bench.run()
+    assert bench.acting.watch(bench.now) is None
+    bench.next_frame = lambda t: frame(t, stale=("wrist",))
+    assert not bench.acting.watch(bench.now).velocity.any()
+    assert bench.acting.state is State.RUNNING
+    bench.next_frame = frame
+    bench.guard = "guard: fault (joint states)"
+    assert not bench.acting.watch(bench.now).velocity.any()
+    assert (bench.acting.state, bench.acting.reason) == (State.STOPPED, "guard: fault (joint states)")
+
+
+def test_inferences_are_numbered_through_all_runs():
+    bench = Bench()
+    bench.run()
+    bench.acting.stop("stopped on request")
+    bench.run()
+    assert [request.sequence for request in bench.asked] == [1, 2]
+    assert bench.asked[0].run < bench.asked[1].run
 
 
 def test_a_damaged_image_stops_the_run_with_its_own_words():
@@ -274,13 +309,14 @@ def test_the_worker_loads_a_real_checkpoint_and_infers_chunks(tmp_path):
     worker.start()
     wait_for(lambda: worker.ready or worker.failure)
     assert worker.failure == ""
-    worker.ask(3, frame(stamp_ns=77), "pick up red cube")
+    worker.ask(Request(3, 1, frame(stamp_ns=77), "pick up red cube"))
     assert worker.busy
     wait_for(lambda: not worker.busy)
     result = worker.take()
-    assert (result.run, result.trouble, result.chunk.stamp_ns) == (3, "", 77)
-    assert result.chunk.velocity.shape == (HORIZON, 7)
-    np.testing.assert_allclose(result.chunk.velocity[:, 0], 3.0 * DRIFT, atol=0.3)
+    chunk = result.outcome.chunk
+    assert (result.request.run, result.trouble, chunk.stamp_ns, chunk.sequence) == (3, "", 77, 1)
+    assert chunk.velocity.shape == (HORIZON, 7)
+    np.testing.assert_allclose(chunk.velocity[:, 0], 3.0 * DRIFT, atol=0.3)
     assert worker.latency_ns > 0
     worker.close()
 

@@ -10,6 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from robosteer_policy.chunks import Asynchronous, Chunk, Synchronous, index_at
+from robosteer_policy.strategies import (
+    Continuation,
+    Ensembling,
+    RealTime,
+    continuation,
+    ensemble,
+    guide_weights,
+    moved,
+)
 
 T = 66_666_667
 H = 10
@@ -85,20 +94,22 @@ def test_synchronous_executes_n_then_rests_while_the_next_is_computed():
     assert strategy.action(18 * T) is None, "the next inference never came back"
 
 
+KINDS = [Asynchronous, Synchronous, Ensembling, RealTime]
+
+
 @settings(max_examples=80, deadline=None)
 @given(
-    st.lists(st.tuples(st.integers(1, 6), st.integers(0, 14), st.booleans()), max_size=30),
-    st.sampled_from([Asynchronous, Synchronous]),
+    st.lists(st.tuples(st.integers(1, 6), st.integers(0, 14), st.sampled_from([0, 1, 2])), max_size=30),
+    st.sampled_from(KINDS),
     st.integers(1, 12),
 )
 def test_no_story_of_the_network_plays_an_action_at_a_wrong_time(story, kind, steps):
-    """Chunks are observed every few steps, each delayed by 0 ... 14 steps or lost."""
+    """Chunks are observed every few steps, each delayed by 0 ... 14 steps, lost or duplicated; delays reorder them."""
     strategy = kind(steps)
     observed, arrivals = 0, []
-    for gap, delay, lost in story:
+    for gap, delay, copies in story:
         observed += gap
-        if not lost:
-            arrivals.append((observed + delay, observed))
+        arrivals += [(observed + delay + copy, observed) for copy in range(copies)]
     newest = -1
     for now in range(observed + 30):
         for _, stamp in sorted(a for a in arrivals if a[0] == now):
@@ -110,12 +121,51 @@ def test_no_story_of_the_network_plays_an_action_at_a_wrong_time(story, kind, st
             continue
         assert action.chunk_stamp_ns == newest * T
         assert 0 <= action.index < min(H, steps if kind is Synchronous else H)
-        np.testing.assert_allclose(action.velocity, newest + action.index)
-        if kind is Asynchronous:
-            assert newest + action.index == now
+        if kind is Synchronous:
+            np.testing.assert_allclose(action.velocity, newest + action.index)
+        else:
+            np.testing.assert_allclose(action.velocity, now)
     assert strategy.due((observed + 30) * T, 0)
 
 
-@pytest.mark.parametrize("strategy", [Asynchronous(3), Synchronous(3)])
-def test_the_first_inference_is_due_at_once(strategy):
-    assert strategy.due(0, 0)
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_first_inference_is_due_at_once_and_continues_nothing(kind):
+    assert kind(3).due(0, 0)
+    assert kind(3).continues(0, 0) is None
+
+
+def test_the_ensemble_is_a_weighted_mean_of_what_is_said_about_now():
+    old, new = chunk(0), chunk(2 * T)
+    old = Chunk(0, old.velocity + 1.0, old.gripper, T)
+    action = ensemble([old, new], 3 * T, np.log(3.0))
+    np.testing.assert_allclose(action.velocity, 3 + 0.75, err_msg="exp(0) and exp(-log 3), normalised")
+    assert ensemble([old], H * T, 0.1) is None
+    assert ensemble([], 0, 0.1) is None
+
+
+def test_a_continuation_counts_the_steps_that_the_old_chunk_will_have_executed():
+    old = Chunk(0, np.zeros((H, 7)), np.zeros(H), T, sequence=7)
+    assert continuation(old, 3 * T, int(1.5 * T)) == Continuation(7, shift=3, delay=3)
+    assert continuation(old, 3 * T, 50 * T) == Continuation(7, shift=3, delay=7), "no more than is left"
+    assert continuation(old, H * T, 0) is None
+    strategy = RealTime(4)
+    strategy.offer(old, T)
+    assert strategy.continues(2 * T, 0) == Continuation(7, shift=2, delay=1)
+
+
+def test_the_old_chunk_is_moved_to_the_times_of_the_new_one():
+    previous = np.arange(H)[:, None] * 1.0
+    assert moved(previous, 3)[:4, 0].tolist() == [3, 4, 5, 6]
+    assert moved(previous, 3)[-3:, 0].tolist() == [9, 9, 9]
+
+
+@given(st.integers(1, 50), st.data())
+def test_guide_weights_freeze_then_fall_then_free(horizon, data):
+    shift = data.draw(st.integers(0, horizon - 1))
+    delay = data.draw(st.integers(1, horizon - shift))
+    weights = guide_weights(horizon, shift, delay)
+    assert (weights[:delay] == 1).all()
+    assert (weights[horizon - shift :] == 0).all()
+    assert (np.diff(weights) <= 0).all()
+    middle = weights[delay : horizon - shift]
+    assert ((middle > 0) & (middle < 1)).all()

@@ -139,6 +139,12 @@ class Aligner:
             picked = {name: buffer.latest(t_ns) for name, buffer in self._buffers.items()}
         return self._assemble(t_ns, picked)
 
+    def stale_at(self, t_ns: int) -> tuple[str, ...]:
+        """Names of streams whose newest message at `t_ns` is missing or older than the rig allows; decodes nothing."""
+        with self._lock:
+            picked = {name: (buffer.latest(t_ns), buffer.max_age_ns) for name, buffer in self._buffers.items()}
+        return tuple(name for name, (item, limit) in picked.items() if item is None or t_ns - item[0] > limit)
+
     def ready(self) -> list[Frame]:
         """The next frames of the grid that no later message can change any more, each given out once."""
         return self._emit(final=False)

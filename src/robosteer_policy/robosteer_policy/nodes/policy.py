@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import array
 import json
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from builtin_interfaces.msg import Duration
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock
@@ -20,47 +18,27 @@ from rclpy.time import Time
 from sensor_msgs.msg import CompressedImage, Image, JointState
 from std_msgs.msg import Float64, String
 from std_srvs.srv import SetBool, Trigger
-from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from robosteer_policy.acting import Acting, State
-from robosteer_policy.chunks import Action, Asynchronous, Chunk, Strategy, Synchronous
-from robosteer_policy.nodes.parameters import Parameter, declare
+from robosteer_policy.camera_watch import CameraWatch
+from robosteer_policy.chunks import Action
+from robosteer_policy.nodes import policy_messages as messages
+from robosteer_policy.nodes.guard_listener import GuardListener
+from robosteer_policy.nodes.parameters import declare
+from robosteer_policy.nodes.policy_parameters import PARAMETERS, make_source, make_steering, make_strategy
+from robosteer_policy.nodes.policy_views import Views
 from robosteer_policy.nodes.qos import CAMERA, LATCHED, RELIABLE
 from robosteer_policy.nodes.running import StoppableNode, run_node
+from robosteer_policy.nodes.steering_interface import SteeringInterface
 from robosteer_policy.timing import Timing
-from robosteer_policy.worker import CheckpointSource, Worker
+from robosteer_policy.worker import Worker
 from robosteer_rig.align import Aligner
 from robosteer_rig.errors import RobosteerError
 from robosteer_rig.rig import load_rig
 
-PARAMETERS = (
-    Parameter("rig", "", "path of the rig file"),
-    Parameter("checkpoint", "", "checkpoint directory"),
-    Parameter("config", "", "name of a stock model config, for checkpoints without robosteer.json"),
-    Parameter("instruction", "", "what to do, in words; applied at the next inference", changeable=True),
-    Parameter("auto_enable", False, "start acting as soon as the model and every input are there; for simulation"),
-    Parameter("execution", "asynchronous", "asynchronous (overlap) or synchronous (pause while computing)"),
-    Parameter("execute_steps", 8, "actions of a chunk that are used before the next one takes over"),
-    Parameter("num_steps", 10, "flow steps per inference"),
-    Parameter("seed", 0, "of the sampling noise"),
-)
 # The present action is repeated so often between two actions: the guard notices a dead policy after
 # `action.command_timeout_s`, not after one and a half actions.
 REPEAT_HZ = 100.0
-STRATEGIES: dict[str, Callable[[int], Strategy]] = {"asynchronous": Asynchronous, "synchronous": Synchronous}
-
-
-def make_strategy(name: str, execute_steps: int) -> Callable[[], Strategy]:
-    """A factory of fresh strategies.
-
-    Raises:
-        RobosteerError: for an unknown name or fewer than one step.
-    """
-    if name not in STRATEGIES:
-        raise RobosteerError(f"execution: found {name!r}, expected one of {', '.join(STRATEGIES)}")
-    if execute_steps < 1:
-        raise RobosteerError(f"execute_steps: found {execute_steps}, expected at least 1")
-    return lambda: STRATEGIES[name](execute_steps)
 
 
 class PolicyNode(StoppableNode):
@@ -69,22 +47,27 @@ class PolicyNode(StoppableNode):
     def __init__(self) -> None:
         super().__init__("policy")
         values = declare(self, PARAMETERS)
-        for name in ("rig", "checkpoint", "instruction"):
+        for name in ("rig", "instruction"):
             if not values[name].strip():
                 raise RobosteerError(f"policy: found no parameter {name}, expected one; set {name}:=...")
         self._rig = load_rig(values["rig"])
-        self._checkpoint: str = values["checkpoint"]
         self._aligner = Aligner(self._rig)
-        source = CheckpointSource(
-            path=self._checkpoint,
-            config=values["config"] or None,
-            instruction=values["instruction"],
-            num_steps=values["num_steps"],
-            seed=values["seed"],
-        )
+        self._watch = CameraWatch(tuple(self._rig.cameras))
+        presets, mixer = make_steering(values)
+        source = make_source(values, presets)
+        self._origin = source.origin()
         self._worker = Worker(source, self._rig)
-        strategy = make_strategy(values["execution"], values["execute_steps"])
-        self._acting = Acting(self._rig, self._aligner, self._worker, strategy, values["instruction"])
+        self._steering = SteeringInterface(self, mixer, values["shadow"])
+        self._guard = GuardListener(self, "policy")
+        self._acting = Acting(
+            self._rig,
+            self._aligner,
+            self._worker,
+            make_strategy(values["execution"], values["execute_steps"]),
+            values["instruction"],
+            steering=self._steering.present,
+            may_move=self._guard.trouble,
+        )
         self._auto_enable: bool = values["auto_enable"]
         self._intervals = Timing()
         self._last_tick_s: float | None = None
@@ -105,15 +88,16 @@ class PolicyNode(StoppableNode):
     def _connect(self) -> None:
         self._command = self.create_publisher(JointState, "/robosteer/policy/command", RELIABLE)
         self._gripper = self.create_publisher(Float64, "/robosteer/policy/gripper", RELIABLE)
-        self._chunk = self.create_publisher(JointTrajectory, "/robosteer/policy/chunk", RELIABLE)
         self._state = self.create_publisher(String, "/robosteer/policy/state", LATCHED)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", RELIABLE)
+        self._views = Views(self, self._rig, self._origin)
         for stream, (topic, kind) in self._rig.observation_topics().items():
             if stream not in self._aligner.streams:
                 continue
             message = {"Image": Image, "CompressedImage": CompressedImage}.get(kind.rpartition("/")[2], JointState)
             qos = RELIABLE if message is JointState else CAMERA
             self.create_subscription(message, topic, self._receiver(stream), qos)
+        self.create_subscription(String, "~/instruction", self._on_instruction, RELIABLE)
         self.create_service(SetBool, "~/enable", self._on_enable)
         self.create_service(Trigger, "~/stop", self._on_stop)
 
@@ -121,10 +105,22 @@ class PolicyNode(StoppableNode):
         def receive(message: Any) -> None:
             try:
                 self._aligner.receive(stream, message, self._now_ns())
+                trouble = self._look(stream, message)
             except RobosteerError as error:
-                self._acting.stop(str(error))
+                trouble = str(error)
+            if trouble:
+                self._stop(trouble)
 
         return receive
+
+    def _look(self, stream: str, message: Any) -> str:
+        """What a fresh and well-formed message still shows to be wrong."""
+        stamp_ns = Time.from_msg(message.header.stamp).nanoseconds
+        if stream in self._rig.cameras:
+            return self._watch.see(stream, message.header.frame_id, memoryview(message.data), stamp_ns)
+        if self._rig.arm.joints[0] in message.name and len(message.velocity):
+            self._watch.moves(float(np.abs(message.velocity).max()), stamp_ns)
+        return ""
 
     def _now_ns(self) -> int:
         return self.get_clock().now().nanoseconds
@@ -134,10 +130,13 @@ class PolicyNode(StoppableNode):
         now_ns = self._now_ns()
         if self._auto_enable and self._acting.state is State.READY and not self._acting.enable(now_ns):
             self._auto_enable = False
+        was_running = self._acting.state is State.RUNNING
         step = self._acting.step(now_ns)
-        if step.chunk is not None:
-            self._chunk.publish(self._trajectory(step.chunk))
         self._act(step.action)
+        if was_running and self._acting.state is not State.RUNNING:
+            self._steering.release()
+        if step.finished is not None:
+            self._views.show(step.finished, accepted=step.accepted)
         self.failure = self._worker.failure
         if self._states() != self._shown:
             self._show_state()
@@ -159,25 +158,15 @@ class PolicyNode(StoppableNode):
             self._gripper.publish(Float64(data=action.gripper))
 
     def _repeat(self) -> None:
-        if self._present is not None and self._acting.state is State.RUNNING:
+        instead = self._acting.watch(self._now_ns())
+        if instead is not None:
+            self._present = instead
+        if self._present is not None and (instead is not None or self._acting.state is State.RUNNING):
             self._say(self._present)
 
     def _say(self, action: Action) -> None:
-        message = JointState(name=list(self._rig.arm.joints), velocity=_doubles(action.velocity))
-        message.header.stamp = self.get_clock().now().to_msg()
-        message.header.frame_id = str(self._commands)
-        self._command.publish(message)
-
-    def _trajectory(self, chunk: Chunk) -> JointTrajectory:
-        points = []
-        for k, velocity in enumerate(chunk.velocity):
-            seconds, rest = divmod(k * chunk.period_ns, 1_000_000_000)
-            start = Duration(sec=seconds, nanosec=rest)
-            points.append(JointTrajectoryPoint(velocities=_doubles(velocity), time_from_start=start))
-        message = JointTrajectory(joint_names=list(self._rig.arm.joints), points=points)
-        message.header.stamp = Time(nanoseconds=chunk.stamp_ns).to_msg()
-        message.header.frame_id = self._rig.frames.base
-        return message
+        stamp = self.get_clock().now()
+        self._command.publish(messages.command(self._rig, action.velocity, stamp, self._commands))
 
     def _on_enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
         trouble = ""
@@ -193,17 +182,30 @@ class PolicyNode(StoppableNode):
 
     def _on_stop(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         self._auto_enable = False
-        self._acting.stop("stopped on request")
-        self._rest()
+        self._stop("stopped on request")
         response.success, response.message = True, self._acting.reason
-        self._show_state()
         return response
+
+    def _stop(self, reason: str) -> None:
+        """End the run, say so to the guard at once, and release the steering."""
+        if self._acting.state is State.LOADING:
+            return
+        self._acting.stop(reason)
+        self._rest()
+        self._steering.release()
+        self._show_state()
 
     def _rest(self) -> None:
         """Say at once what `Acting` wants to have said (the command of rest that ends a run)."""
         action = self._acting.last_word()
         if action is not None:
             self._act(action)
+
+    def _on_instruction(self, message: String) -> None:
+        parameter = RosParameter("instruction", RosParameter.Type.STRING, message.data)
+        for result in self.set_parameters([parameter]):
+            if not result.successful:
+                self.get_logger().warning(result.reason)
 
     def _on_parameters(self, parameters: Sequence[RosParameter]) -> SetParametersResult:
         for parameter in parameters:
@@ -225,7 +227,7 @@ class PolicyNode(StoppableNode):
             "schema": "robosteer.policy/1",
             "state": self._acting.state,
             "reason": self._acting.reason,
-            "checkpoint": self._checkpoint,
+            **self._origin,
             "instruction": self._acting.instruction,
             "chunks": self._acting.chunks,
             "commands": self._commands,
@@ -250,7 +252,9 @@ class PolicyNode(StoppableNode):
             hardware_id=self._rig.name,
             values=values,
         )
-        self._diagnostics.publish(DiagnosticArray(status=[status]))
+        report = DiagnosticArray(status=[status])
+        report.header.stamp = self.get_clock().now().to_msg()
+        self._diagnostics.publish(report)
         self._show_state()
 
     def finish(self) -> None:
@@ -260,10 +264,6 @@ class PolicyNode(StoppableNode):
         self._show_state()
         self._command.wait_for_all_acked(RosDuration(seconds=0.2))
         self._worker.close()
-
-
-def _doubles(values: np.ndarray) -> array.array[float]:
-    return array.array("d", np.ascontiguousarray(values, dtype=np.float64).tobytes())
 
 
 def main() -> int:
