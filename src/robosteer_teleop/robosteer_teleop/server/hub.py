@@ -69,7 +69,7 @@ class Hub:
     async def serve(self, transport: Transport) -> None:
         """The whole life of one connection."""
         if self._connections >= self._config.max_clients:
-            await transport.close(Close.LOCKED, "too many connections")
+            await transport.close(Close.TOO_FAST, "too many connections")
             return
         self._connections += 1
         messages = transport.messages()

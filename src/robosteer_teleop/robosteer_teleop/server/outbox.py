@@ -16,12 +16,7 @@ SLOW_BYTES = 200_000  # no image goes out while this much is still in the socket
 
 
 class Outbox:
-    """Owns sending on one transport.
-
-    Attributes:
-        images_sent: images that went out.
-        images_dropped: images replaced by newer ones before they went out.
-    """
+    """Owns sending on one transport."""
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
@@ -30,8 +25,6 @@ class Outbox:
         self._images: dict[int, bytes] = {}
         self._wake = asyncio.Event()
         self._closing: tuple[int, str] | None = None
-        self.images_sent = 0
-        self.images_dropped = 0
 
     def text(self, message: str) -> None:
         """Send a message that must arrive; a client that leaves 256 of them unread is closed."""
@@ -47,8 +40,6 @@ class Outbox:
 
     def image(self, camera: int, message: bytes) -> None:
         """Send the newest image of a camera, unless a newer one comes before the client is ready for it."""
-        if camera in self._images or self._transport.buffered() > SLOW_BYTES:
-            self.images_dropped += 1
         self._images[camera] = message
         self._wake.set()
 
@@ -78,4 +69,3 @@ class Outbox:
         while self._images and self._transport.buffered() <= SLOW_BYTES:
             camera = next(iter(self._images))
             await self._transport.send(self._images.pop(camera))
-            self.images_sent += 1

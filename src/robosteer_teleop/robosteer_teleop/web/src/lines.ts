@@ -22,11 +22,9 @@ const PHASES: Record<string, string> = {
 const LIMITERS: Record<string, string> = {
   box: "edge of the workspace",
   speed: "too fast",
-  acceleration: "too abrupt",
   leash: "arm cannot follow",
   jump: "tracking jumped",
-  joint: "joint limit",
-  singularity: "near a singularity",
+  joint: "near a joint limit or a singularity",
 };
 
 export const OLD_POSE_S = 0.08;
