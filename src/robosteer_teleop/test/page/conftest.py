@@ -39,7 +39,7 @@ class Quest:
 
     def __init__(self, browser, server, *, headset=True):
         self.server = server
-        self.context = browser.new_context(viewport=VIEWPORT, ignore_https_errors=True)
+        self.context = browser.new_context(viewport=VIEWPORT)
         self.page = self.context.new_page()
         self.requests, self.errors, self.events = [], [], []
         self.page.on("request", lambda request: self.requests.append(request.url))
@@ -53,8 +53,12 @@ class Quest:
     def loopback(self):
         return self.server.access.urls[-1]
 
-    def pair(self, role="operator", url=None):
-        self.page.goto(url or self.loopback)
+    def pair(self, role="operator"):
+        self.page.goto(self.loopback)
+        self.fill_in(role)
+
+    def fill_in(self, role="operator"):
+        """Fill the form of the loaded page in."""
         self.page.click(f"input[value={role}]")
         codes = {"operator": self.server.access.operator_code, "observer": self.server.access.observer_code}
         self.page.fill("#code", codes[role])
