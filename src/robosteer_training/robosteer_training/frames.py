@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from robosteer_model.images import resize_with_pad_pil
+from robosteer_model.norm_stats import normalize
 from robosteer_model.observation import Observation
 from robosteer_model.pruning import bucket
+from robosteer_model.tokenizer_fast import ACTION_PREFIX, ActionTokens
 from robosteer_model.transforms import Transforms
 from robosteer_rig.errors import RobosteerError
 
@@ -19,6 +21,21 @@ if TYPE_CHECKING:
     from robosteer_training.dataset import Dataset
 
 _BLOCK = 64
+
+
+@dataclasses.dataclass(frozen=True)
+class FastInputs:
+    """What pi0-FAST needs besides.
+
+    Attributes:
+        causal: (F, L) int32, 1 on tokens that the model generates.
+        predicted: (F, L) bool, tokens that the loss counts; none without an action tokenizer.
+        first_token: id that every answer opens with (the first piece of "Action: ").
+    """
+
+    causal: np.ndarray
+    predicted: np.ndarray
+    first_token: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +54,7 @@ class Frames:
         action_dim: how many of A belong to the robot.
         horizon: steps of a chunk.
         image_tokens: image slot -> (F, T, W) frozen vision tokens, or None when they are computed in every step.
+        fast: of pi0-FAST, otherwise None.
     """
 
     images: Mapping[str, np.ndarray]
@@ -49,6 +67,7 @@ class Frames:
     action_dim: int
     horizon: int
     image_tokens: Mapping[str, np.ndarray] | None = None
+    fast: FastInputs | None = None
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -67,13 +86,16 @@ class Frames:
         last = np.searchsorted(self.episode_index, self.episode_index[rows], side="right") - 1
         steps = np.minimum(rows[:, None] + np.arange(self.horizon), last[:, None])
         source = self.images if self.image_tokens is None else self.image_tokens
-        return {
+        batch = {
             "image": {slot: array[rows] for slot, array in source.items()},
             "state": self.state[rows],
             "tokenized_prompt": self.tokens[rows],
             "tokenized_prompt_mask": self.tokens_mask[rows],
             "actions": self.actions[steps],
         }
+        if self.fast is None:
+            return batch
+        return batch | {"token_ar_mask": self.fast.causal[rows], "token_loss_mask": self.fast.predicted[rows]}
 
 
 def observation_of(batch: Mapping[str, Any]) -> Observation:
@@ -82,17 +104,37 @@ def observation_of(batch: Mapping[str, Any]) -> Observation:
 
 
 def prepare_frames(dataset: Dataset, checkpoint: Checkpoint) -> Frames:
-    """Normalise with the checkpoint's own statistics, tokenize, resize.
+    """The frames that a flow model trains on; see `model_frames`.
+
+    Raises:
+        RobosteerError: the dataset lacks an image that the model reads, or the model is pi0-FAST.
+        ModelError: the checkpoint has no statistics or tokenizer.
+    """
+    if checkpoint.config.model_type == "pi0_fast":
+        raise RobosteerError("model: found pi0_fast, expected pi0 or pi05; FAST models cannot be steered yet")
+    return model_frames(dataset, checkpoint)
+
+
+def model_frames(dataset: Dataset, checkpoint: Checkpoint, action_tokens: ActionTokens | None = None) -> Frames:
+    """Normalise with the checkpoint's own statistics, tokenize, resize; for any model of the family.
+
+    Args:
+        dataset: the data.
+        checkpoint: of pi0, pi0.5 or pi0-FAST.
+        action_tokens: pi0-FAST's action tokenizer; without it prompts hold no answer, which reading the prefix does
+            not need and a loss does.
 
     Raises:
         RobosteerError: the dataset lacks an image that the model reads.
         ModelError: the checkpoint has no statistics or tokenizer.
     """
-    transforms = Transforms.of(checkpoint)
+    transforms = Transforms.of(checkpoint, action_tokens=action_tokens)
     config = checkpoint.config
+    numbers = _vectors(dataset, transforms, answers=action_tokens is not None)
+    fast = None
     if config.model_type == "pi0_fast":
-        raise RobosteerError("model: found pi0_fast, expected pi0 or pi05; FAST models cannot be steered yet")
-    numbers = _vectors(dataset, transforms)
+        first = transforms.fast_tokenizer.model.encode(ACTION_PREFIX)[0]
+        fast = FastInputs(numbers["token_ar_mask"], numbers["token_loss_mask"], int(first))
     return Frames(
         images=_slot_images(dataset, transforms, config.siglip.image_resolution),
         tokens=numbers["tokenized_prompt"],
@@ -103,25 +145,35 @@ def prepare_frames(dataset: Dataset, checkpoint: Checkpoint) -> Frames:
         usable=dataset.usable,
         action_dim=dataset.actions.shape[1],
         horizon=config.action_horizon,
+        fast=fast,
     )
 
 
-def _vectors(dataset: Dataset, transforms: Transforms) -> dict[str, np.ndarray]:
+def _vectors(dataset: Dataset, transforms: Transforms, *, answers: bool) -> dict[str, np.ndarray]:
     """Tokens, masks, states and actions of all frames, by the transforms that serve the live policy.
 
     Prompts are as long as the longest one needs, rounded up.
     """
-    prompts = dataset.prompts
-    rows = [
-        transforms.vectors(prompts[episode], dataset.state[i], dataset.actions[i, None])
-        for i, episode in enumerate(dataset.episode_index)
-    ]
+    prompts, horizon = dataset.prompts, transforms.config.action_horizon
+    fast = transforms.config.model_type == "pi0_fast"
+    rows = []
+    for i, episode in enumerate(dataset.episode_index):
+        # A flow model's actions are gathered into chunks later; FAST writes the chunk into the prompt.
+        steps = np.minimum(i + np.arange(horizon if fast else 1), dataset.rows(int(episode)).stop - 1)
+        actions = dataset.actions[steps]
+        row = transforms.vectors(prompts[episode], dataset.state[i], actions if answers or not fast else None)
+        rows.append(row if "actions" in row else row | {"actions": _normalised(actions, transforms)})
     stacked = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
     used = np.flatnonzero(stacked["tokenized_prompt_mask"].any(axis=0))
     length = bucket(int(used[-1]) + 1, transforms.config.max_token_len)
-    for name in ("tokenized_prompt", "tokenized_prompt_mask"):
-        stacked[name] = stacked[name][:, :length]
+    for name in ("tokenized_prompt", "tokenized_prompt_mask", "token_ar_mask", "token_loss_mask"):
+        if name in stacked:
+            stacked[name] = stacked[name][:, :length]
     return stacked | {"actions": stacked["actions"][:, 0].astype(np.float32)}
+
+
+def _normalised(actions: np.ndarray, transforms: Transforms) -> np.ndarray:
+    return normalize(actions, transforms.norm_stats["actions"], quantile=transforms.quantile)
 
 
 def _slot_images(dataset: Dataset, transforms: Transforms, size: tuple[int, int]) -> dict[str, np.ndarray]:
@@ -129,6 +181,8 @@ def _slot_images(dataset: Dataset, transforms: Transforms, size: tuple[int, int]
     images = {}
     for slot, field in transforms.layout.slot_fields(transforms.config).items():
         if field is None:
+            if transforms.config.model_type == "pi0_fast":  # reads absent cameras as black images, as openpi
+                images[slot] = np.broadcast_to(np.zeros((), np.uint8), (len(dataset), *size, 3))
             continue
         key = field.removeprefix("observation/")
         camera = dataset.rig.policy_cameras.get(key)

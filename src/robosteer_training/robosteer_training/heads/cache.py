@@ -6,67 +6,35 @@ flushed before they are counted, so that an interrupted run continues at the las
 
 Convention: the pass is sampling step 0, that is x = noise at flow time 1. One noise chunk, drawn from the recorded
 seed, serves all frames: in pi0.5 the first suffix token is a noisy action, and with noise of their own the frames'
-distances would measure the noise. (pi0's first suffix token is the state; it does not depend on the noise.) With
-several draws the vectors are averaged.
+distances would measure the noise. (pi0's first suffix token is the state, pi0-FAST's the piece that opens every answer;
+neither depends on the noise.) With several draws the vectors are averaged.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from robosteer_model import pi0
 from robosteer_model.config import ModelConfig
-from robosteer_model.taps import Tap
 from robosteer_rig.errors import RobosteerError
-from robosteer_training.files import json_digest, remove, write_json
-from robosteer_training.frames import Frames, observation_of
+from robosteer_training.files import arrays_digest, json_digest, remove, write_json
+from robosteer_training.frames import Frames
+from robosteer_training.heads.capture import POSITIONS, CacheSettings, capture_program
 
-SCHEMA = "robosteer.activations/1"
+if TYPE_CHECKING:
+    from robosteer_training.dataset import Dataset
+
+__all__ = ["POSITIONS", "ActivationCache", "CacheSettings", "describe_episodes", "fill_cache", "load_cache"]
+
+SCHEMA = "robosteer.activations/2"
 META_FILE = "cache.json"
 FRAMES_FILE = "frames.npz"
-POSITIONS = ("suffix.first", "prefix.last")
-
-
-@dataclasses.dataclass(frozen=True)
-class CacheSettings:
-    """How activations are taken.
-
-    Attributes:
-        positions: token positions, of "suffix.first" and "prefix.last".
-        noise_seed: of the noise chunk.
-        flow_time: 1 is noise: the first step of sampling.
-        draws: noise chunks to average over.
-        block: frames per compiled pass.
-    """
-
-    positions: tuple[str, ...] = ("suffix.first",)
-    noise_seed: int = 0
-    flow_time: float = 1.0
-    draws: int = 1
-    block: int = 32
-
-    def __post_init__(self) -> None:
-        if bad := [p for p in self.positions if p not in POSITIONS]:
-            raise RobosteerError(f"position: found {bad[0]!r}, expected one of {', '.join(POSITIONS)}")
-        if not self.positions or self.draws < 1 or self.block < 1:
-            raise RobosteerError("cache: found no position, draw or block, expected at least one of each")
-
-    def to_json(self) -> dict[str, Any]:
-        """What decides the numbers (the block size does not)."""
-        return {
-            "positions": list(self.positions),
-            "noise_seed": self.noise_seed,
-            "flow_time": self.flow_time,
-            "draws": self.draws,
-        }
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,6 +47,8 @@ class ActivationCache:
         episode_index: (F,).
         usable: (F,) bool, see `Frames`.
         meta: the content of `cache.json`.
+        frame_index: (F,) frames of the dataset that the rows are.
+        path: where it lies.
     """
 
     arrays: dict[str, np.ndarray]
@@ -86,6 +56,8 @@ class ActivationCache:
     episode_index: np.ndarray
     usable: np.ndarray
     meta: dict[str, Any]
+    frame_index: np.ndarray
+    path: Path
 
     @property
     def config(self) -> ModelConfig:
@@ -103,6 +75,31 @@ class ActivationCache:
         _, layers, heads, dim = self.meta["shape"]
         return self.rows * (layers * heads * dim + self.meta["action_dim"]) * 4 / 2**20
 
+    @property
+    def episodes(self) -> list[dict[str, str]]:
+        """Instruction and outcome of every episode of the dataset; empty when they were not recorded."""
+        return self.meta["episodes"]
+
+    def at(self, position: str) -> np.ndarray:
+        """Vectors (L, F, N, H) of one token position.
+
+        Raises:
+            RobosteerError: the cache lacks it.
+        """
+        if position not in self.arrays:
+            raise RobosteerError(
+                f"position: found {sorted(self.arrays)} in the cache, expected {position}; "
+                f"run `robosteer heads cache --positions {position}`"
+            )
+        return self.arrays[position]
+
+
+def describe_episodes(dataset: Dataset) -> list[dict[str, str]]:
+    """What a cache remembers of the episodes, so that tasks can be told apart without the dataset."""
+    return [
+        {"instruction": e.instruction, "outcome": e.outcome, "source": Path(e.source).name} for e in dataset.episodes
+    ]
+
 
 def fill_cache(
     directory: Path,
@@ -113,6 +110,7 @@ def fill_cache(
     *,
     checkpoint_digest: str,
     dataset_digest: str,
+    episodes: Sequence[Mapping[str, str]] = (),
     progress: Callable[[int, int], None] | None = None,
 ) -> ActivationCache:
     """Run the model over every frame, or continue a run that was interrupted.
@@ -125,43 +123,23 @@ def fill_cache(
         settings: how.
         checkpoint_digest: of the parameters.
         dataset_digest: of the data.
+        episodes: see `describe_episodes`.
         progress: called with (frames done, frames).
+
+    Raises:
+        RobosteerError: an activation that is no number; a position that the model does not have.
     """
-    gemma = config.paligemma
-    total = len(frames)
-    meta = {
-        "schema": SCHEMA,
-        "key": json_digest([checkpoint_digest, dataset_digest, settings.to_json()]),
-        "checkpoint_digest": checkpoint_digest,
-        "dataset_digest": dataset_digest,
-        "settings": settings.to_json(),
-        "frames": total,
-        "action_dim": frames.action_dim,
-        "shape": [total, gemma.depth, gemma.num_heads, gemma.head_dim],
-        "model": config.to_json(),
-        "backend": f"{jax.default_backend()}, jax {jax.__version__}",
-        "done": 0,
-    }
-    found = _read_meta(directory)
-    if found is None or found["key"] != meta["key"]:
-        remove(directory)
-        directory.mkdir(parents=True)
-        shape = (gemma.depth, total, gemma.num_heads, gemma.head_dim)
-        arrays = {
-            p: np.lib.format.open_memmap(_path(directory, p), "w+", np.float32, shape) for p in settings.positions
-        }
-        known = {"actions": frames.robot_actions, "episode_index": frames.episode_index, "usable": frames.usable}
-        np.savez(directory / FRAMES_FILE, allow_pickle=False, **known)
-        write_json(directory / META_FILE, meta)
-    else:
-        meta["done"] = found["done"]
-        arrays = {p: np.load(_path(directory, p), mmap_mode="r+") for p in settings.positions}
-    capture = _capture(config, settings)
-    block = min(settings.block, total)
+    rows = _rows(frames, settings.stride)
+    meta = _new_meta(config, frames, rows, settings, checkpoint_digest, dataset_digest)
+    meta["episodes"] = [dict(episode) for episode in episodes]
+    capture = capture_program(config, settings, frames)
+    arrays = _open_arrays(directory, meta, frames, rows)
+    total, block = len(rows), min(settings.block, len(rows))
     for start in range(int(meta["done"]), total, block):
         first = min(start, total - block)
-        batch = frames.gather(np.arange(first, first + block))
-        for position, values in jax.device_get(capture(params, batch)).items():
+        here = rows[first : first + block]
+        for position, values in jax.device_get(capture(params, frames.gather(here))).items():
+            _check_finite(values, position, here)
             arrays[position][:, first : first + block] = values
             arrays[position].flush()
         meta["done"] = first + block
@@ -169,6 +147,64 @@ def fill_cache(
         if progress is not None:
             progress(first + block, total)
     return load_cache(directory)
+
+
+def _rows(frames: Frames, stride: int) -> np.ndarray:
+    """Every `stride`-th frame of each episode."""
+    first = np.searchsorted(frames.episode_index, frames.episode_index, side="left")
+    return np.flatnonzero((np.arange(len(frames)) - first) % stride == 0)
+
+
+def _new_meta(
+    config: ModelConfig, frames: Frames, rows: np.ndarray, settings: CacheSettings, checkpoint: str, dataset: str
+) -> dict[str, Any]:
+    gemma = config.paligemma
+    # Statistics, tokenizer and camera layout of a checkpoint are not among its parameters, but they decide the inputs.
+    numbers = {"tokens": frames.tokens, "mask": frames.tokens_mask, "state": frames.state, "actions": frames.actions}
+    return {
+        "schema": SCHEMA,
+        "key": json_digest([checkpoint, dataset, arrays_digest(numbers), sorted(frames.images), settings.to_json()]),
+        "checkpoint_digest": checkpoint,
+        "dataset_digest": dataset,
+        "settings": settings.to_json(),
+        "frames": len(rows),
+        "action_dim": frames.action_dim,
+        "shape": [len(rows), gemma.depth, gemma.num_heads, gemma.head_dim],
+        "model": config.to_json(),
+        "backend": f"{jax.default_backend()}, jax {jax.__version__}",
+        "done": 0,
+    }
+
+
+def _open_arrays(directory: Path, meta: dict[str, Any], frames: Frames, rows: np.ndarray) -> dict[str, np.ndarray]:
+    """The arrays to write to: those of an unfinished run (`meta["done"]` then says how far), or new ones."""
+    found, positions = _read_meta(directory), meta["settings"]["positions"]
+    if found is not None and found["key"] == meta["key"]:
+        meta["done"] = found["done"]
+        return {p: np.load(_path(directory, p), mmap_mode="r+") for p in positions}
+    remove(directory)
+    directory.mkdir(parents=True)
+    count, layers, heads, dim = meta["shape"]
+    shape = (layers, count, heads, dim)
+    arrays = {p: np.lib.format.open_memmap(_path(directory, p), "w+", np.float32, shape) for p in positions}
+    known = {
+        "actions": frames.robot_actions[rows],
+        "episode_index": frames.episode_index[rows],
+        "usable": frames.usable[rows],
+        "frame_index": rows,
+    }
+    np.savez(directory / FRAMES_FILE, allow_pickle=False, **known)
+    write_json(directory / META_FILE, meta)
+    return arrays
+
+
+def _check_finite(values: np.ndarray, position: str, rows: np.ndarray) -> None:
+    if not np.isfinite(values).all():
+        layer, row, head = (int(i) for i in np.argwhere(~np.isfinite(values).all(-1))[0])
+        raise RobosteerError(
+            f"activations: found a non-finite value at {position} in layer {layer}, head {head}, frame {rows[row]}, "
+            "expected numbers; check the checkpoint"
+        )
 
 
 def load_cache(directory: Path, *, checkpoint_digest: str | None = None) -> ActivationCache:
@@ -194,9 +230,19 @@ def load_cache(directory: Path, *, checkpoint_digest: str | None = None) -> Acti
             f"cache: made with checkpoint {meta['checkpoint_digest'][:12]}, expected {str(checkpoint_digest)[:12]}; "
             "run `robosteer heads cache` with this checkpoint"
         )
-    arrays = {p: np.load(_path(directory, p), mmap_mode="r") for p in meta["settings"]["positions"]}
-    with np.load(directory / FRAMES_FILE, allow_pickle=False) as known:
-        return ActivationCache(arrays, known["actions"], known["episode_index"], known["usable"], meta)
+    count, layers, heads, dim = meta["shape"]
+    try:
+        arrays = {p: np.load(_path(directory, p), mmap_mode="r") for p in meta["settings"]["positions"]}
+        with np.load(directory / FRAMES_FILE, allow_pickle=False) as known:
+            columns = {name: known[name] for name in ("actions", "episode_index", "usable", "frame_index")}
+    except (OSError, ValueError, KeyError) as error:
+        raise RobosteerError(
+            f"cache: found damaged arrays in {directory} ({error}); delete it and run `robosteer heads cache`"
+        ) from error
+    bad = [p for p, a in arrays.items() if a.shape != (layers, count, heads, dim) or a.dtype != np.float32]
+    if bad or any(len(column) != count for column in columns.values()):
+        raise RobosteerError(f"cache: found other shapes than {META_FILE} says in {directory}; delete it")
+    return ActivationCache(arrays=arrays, meta=meta, path=directory, **columns)
 
 
 def _path(directory: Path, position: str) -> Path:
@@ -210,27 +256,3 @@ def _read_meta(directory: Path) -> dict[str, Any] | None:
         return None
     complete = isinstance(meta, dict) and meta.get("schema") == SCHEMA
     return meta if complete and all(_path(directory, p).exists() for p in meta["settings"]["positions"]) else None
-
-
-def _capture(config: ModelConfig, settings: CacheSettings) -> Callable[[Any, dict[str, Any]], dict[str, jax.Array]]:
-    """A compiled function (params, batch) -> position -> (L, B, N, H) float32."""
-    names = {"suffix.first": "suffix.attn.z", "prefix.last": "prefix.attn.z"}
-    taps = tuple(Tap(names[p], at=p, label=p) for p in settings.positions)
-    shape = (settings.draws, config.action_horizon, config.action_dim)
-    noise = jax.random.normal(jax.random.key(settings.noise_seed), shape)
-
-    @jax.jit
-    def capture(params: Any, batch: dict[str, Any], noise: jax.Array) -> dict[str, jax.Array]:
-        observation = observation_of(batch)
-        prefilled = pi0.prefill(params, config, observation, taps=taps)
-        times = jnp.full((observation.batch_size,), settings.flow_time)
-
-        def one_draw(chunk: jax.Array) -> dict[str, jax.Array]:
-            x_t = jnp.broadcast_to(chunk, (observation.batch_size, *chunk.shape))
-            _, suffix = pi0.cached_velocity(params, config, prefilled, observation.state, x_t, times, taps=taps)
-            return {name: value.astype(jnp.float32) for name, value in suffix.items()}
-
-        averaged = jax.tree.map(lambda x: x.mean(0), jax.lax.map(one_draw, noise))
-        return {name: value.astype(jnp.float32) for name, value in prefilled.taps.items()} | averaged
-
-    return lambda params, batch: capture(params, batch, noise)

@@ -1,13 +1,20 @@
-"""Nearest frames of other episodes, for all heads of a layer at once.
+"""Nearest frames of other episodes, for all heads of a layer.
 
 Determinism: similarities are compared on a grid of 1e-9, and equal ones are ordered by frame index. Float32 finds the
 candidates; every row where float32 cannot tell on which side of a k-boundary a candidate lies is ranked again in
 float64. So CPU, GPU and a plain float64 program agree on the neighbours, not merely on the scores.
+
+Cost: one float32 matrix product per head, and a partial sort of its rows. Accelerators run one XLA program for all heads
+of a layer. On a CPU XLA's `top_k` would take most of the time, so that numpy's vectorised partition replaces it; the
+products stay with XLA, because threads of OpenBLAS spin after a product and take the cores from the partial sorts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Literal
 
@@ -27,7 +34,14 @@ _BLOCK_BYTES = 192 * 2**20
 _ROWS_PER_GATHER = 256
 
 
-def nearest_neighbours(vectors: np.ndarray, episode_index: np.ndarray, ks: Sequence[int], metric: Metric) -> np.ndarray:
+def nearest_neighbours(
+    vectors: np.ndarray,
+    episode_index: np.ndarray,
+    ks: Sequence[int],
+    metric: Metric,
+    *,
+    on_device: bool | None = None,
+) -> np.ndarray:
     """Indices of the most similar frames of other episodes.
 
     Args:
@@ -35,6 +49,7 @@ def nearest_neighbours(vectors: np.ndarray, episode_index: np.ndarray, ks: Seque
         episode_index: (F,).
         ks: ascending; the largest is at most the number of frames outside the longest episode.
         metric: "cosine" similarity or negative squared "euclidean" distance.
+        on_device: find the candidates with XLA; None does so where XLA's device is not the CPU. The result is the same.
 
     Returns:
         (N, F, ks[-1]) int32. For every k in `ks` the first k are exactly the k most similar; the order within is
@@ -42,23 +57,19 @@ def nearest_neighbours(vectors: np.ndarray, episode_index: np.ndarray, ks: Seque
     """
     heads, frames, _ = vectors.shape
     candidates = min(ks[-1] + _EXTRA_CANDIDATES, frames)
-    bank, bias, doubt = _float32_keys(vectors, metric)
-    block = max(1, min(frames, _BLOCK_BYTES // (4 * heads * frames)))
-    episodes = jnp.asarray(np.unique(episode_index, return_inverse=True)[1])
-    bank, bias = jnp.asarray(bank), jnp.asarray(bias)
+    keys = [_float32_keys(vectors[head], metric) for head in range(heads)]
+    episodes = np.unique(episode_index, return_inverse=True)[1]
+    device = jax.default_backend() != "cpu" if on_device is None else on_device
+    find = _found_on_device if device else _found_on_host
     found = np.empty((heads, frames, ks[-1]), np.int32)
-    for first in range(0, frames, block):
-        # The last block is moved back, so that every block has one shape and one program.
-        start = min(first, frames - block)
-        similarity, index = jax.device_get(_top(bank, bias, episodes, jnp.int32(start), block, candidates))
-        found[:, start : start + block] = index[:, :, : ks[-1]]
-        closed, opened = _doubtful(similarity, ks, doubt, everything=candidates == frames)
-        for head in range(heads):
-            _rank_again(found[head], vectors[head], start, closed[head], similarity[head], index[head], metric)
-            for row in start + np.flatnonzero(opened[head]):
-                pool = np.flatnonzero(episode_index != episode_index[row])
-                exact = exact_similarity(vectors[head, row], vectors[head, pool], metric)
-                found[head, row] = pool[np.lexsort((pool, -exact))][: ks[-1]]
+    for head, start, similarity, index in find(keys, episodes, candidates):
+        found[head, start : start + len(index)] = index[:, : ks[-1]]
+        closed, opened = _doubtful(similarity, ks, keys[head].doubt, everything=candidates == frames)
+        _rank_again(found[head], vectors[head], start, closed, similarity, index, metric)
+        for row in start + np.flatnonzero(opened):
+            pool = np.flatnonzero(episodes != episodes[row])
+            exact = exact_similarity(vectors[head, row], vectors[head, pool], metric)
+            found[head, row] = pool[np.lexsort((pool, -exact))][: ks[-1]]
     return found
 
 
@@ -82,44 +93,112 @@ def exact_similarity(queries: np.ndarray, others: np.ndarray, metric: Metric) ->
     return np.round(value / SIMILARITY_GRID) * SIMILARITY_GRID
 
 
-def _float32_keys(vectors: np.ndarray, metric: Metric) -> tuple[np.ndarray, np.ndarray, float]:
-    """Vectors (N, F, H) and bias (N, F) whose q.x + bias orders like the similarity, and the error of that sum."""
+@dataclasses.dataclass(frozen=True)
+class _Keys:
+    """One head in float32.
+
+    Attributes:
+        bank: (F, H); bank[i] . bank[j] + bias[j] orders like the similarity of frame i to the frames j.
+        bias: (F,).
+        doubt: error of that sum.
+    """
+
+    bank: np.ndarray
+    bias: np.ndarray
+    doubt: float
+
+
+def _float32_keys(vectors: np.ndarray, metric: Metric) -> _Keys:
+    """Keys of one head, (F, H)."""
     if metric == "cosine":
         norm = np.linalg.norm(vectors, axis=-1, keepdims=True)
-        unit = vectors / np.where(norm > 0, norm, 1)
-        return unit, np.zeros(unit.shape[:2], np.float32), _FLOAT32_DOUBT
+        return _Keys(vectors / np.where(norm > 0, norm, 1), np.zeros(len(vectors), np.float32), _FLOAT32_DOUBT)
     if metric == "euclidean":
         # 2<x, y> - |y|^2 orders like -|x - y|^2; centring first keeps the cancellation small.
-        centred = vectors - vectors.mean(1, keepdims=True)
+        centred = vectors - vectors.mean(0, keepdims=True)
         square = np.square(centred).sum(-1)
         # Centring itself rounds at the scale of the vectors before it.
         scale = float(np.abs(vectors).max() * np.sqrt(square.max()) * np.sqrt(vectors.shape[-1]))
-        return centred, -square / 2, _FLOAT32_DOUBT * max(float(square.max()), scale, 1e-30)
+        return _Keys(centred, -square / 2, _FLOAT32_DOUBT * max(float(square.max()), scale, 1e-30))
     raise RobosteerError(f"metric: found {metric!r}, expected cosine or euclidean")
+
+
+# What a search yields: the head, the first row of a block, similarities and indices (rows, candidates), best first.
+_Found = Iterator[tuple[int, int, np.ndarray, np.ndarray]]
+
+
+def _blocks(frames: int, heads: int) -> list[int]:
+    """First rows of blocks of one length; the last one is moved back, so that all share one program."""
+    block = _block_length(frames, heads)
+    return [min(first, frames - block) for first in range(0, frames, block)]
+
+
+def _block_length(frames: int, heads: int) -> int:
+    return max(1, min(frames, _BLOCK_BYTES // (4 * heads * frames)))
+
+
+def _found_on_host(keys: Sequence[_Keys], episodes: np.ndarray, candidates: int) -> _Found:
+    """Products by XLA, head by head; numpy's partial sorts of the rows share the cores."""
+    frames, workers = len(episodes), len(os.sched_getaffinity(0))
+    block, owner = _block_length(frames, 1), jnp.asarray(episodes)
+    with ThreadPoolExecutor(workers) as pool:
+        for head, key in enumerate(keys):
+            bank, bias = jnp.asarray(key.bank[None]), jnp.asarray(key.bias[None])
+            for start in _blocks(frames, 1):
+                similarity = np.asarray(_similarity(bank, bias, owner, jnp.int32(start), block))[0]
+                parts = pool.map(lambda rows: _best_of_rows(rows, candidates), np.array_split(similarity, workers))
+                values, index = (np.concatenate(x) for x in zip(*parts, strict=True))
+                yield head, start, values, index
+
+
+def _best_of_rows(similarity: np.ndarray, candidates: int) -> tuple[np.ndarray, np.ndarray]:
+    """The largest `candidates` of each row, best first."""
+    if candidates < similarity.shape[1]:
+        index = np.argpartition(similarity, -candidates, axis=1)[:, -candidates:]
+    else:
+        index = np.broadcast_to(np.arange(candidates), similarity.shape)
+    values = np.take_along_axis(similarity, index, axis=1)
+    order = np.argsort(-values, axis=1)
+    return np.take_along_axis(values, order, axis=1), np.take_along_axis(index, order, axis=1).astype(np.int32)
+
+
+def _found_on_device(keys: Sequence[_Keys], episodes: np.ndarray, candidates: int) -> _Found:
+    """Candidates of all heads by one XLA program."""
+    heads, frames = len(keys), len(episodes)
+    bank, bias = jnp.stack([key.bank for key in keys]), jnp.stack([key.bias for key in keys])
+    owner, block = jnp.asarray(episodes), _block_length(frames, heads)
+    for start in _blocks(frames, heads):
+        values, index = jax.device_get(_top(bank, bias, owner, jnp.int32(start), block, candidates))
+        for head in range(heads):
+            yield head, start, values[head], index[head]
+
+
+@partial(jax.jit, static_argnums=4)
+def _similarity(bank: jax.Array, bias: jax.Array, episodes: jax.Array, start: jax.Array, block: int) -> jax.Array:
+    """(N, block, F) of the rows from `start` on; -inf at frames of the row's own episode."""
+    queries = jax.lax.dynamic_slice_in_dim(bank, start, block, axis=1)
+    own = jax.lax.dynamic_slice_in_dim(episodes, start, block)
+    similarity = jnp.einsum("nqh,nfh->nqf", queries, bank, precision=jax.lax.Precision.HIGHEST) + bias[:, None, :]
+    return jnp.where(own[None, :, None] == episodes[None, None, :], -jnp.inf, similarity)
 
 
 @partial(jax.jit, static_argnums=(4, 5))
 def _top(
     bank: jax.Array, bias: jax.Array, episodes: jax.Array, start: jax.Array, block: int, candidates: int
 ) -> tuple[jax.Array, jax.Array]:
-    queries = jax.lax.dynamic_slice_in_dim(bank, start, block, axis=1)
-    own = jax.lax.dynamic_slice_in_dim(episodes, start, block)
-    similarity = jnp.einsum("nqh,nfh->nqf", queries, bank, precision=jax.lax.Precision.HIGHEST)
-    similarity = similarity + bias[:, None, :]
-    similarity = jnp.where(own[None, :, None] == episodes[None, None, :], -jnp.inf, similarity)
-    return jax.lax.top_k(similarity, candidates)
+    return jax.lax.top_k(_similarity(bank, bias, episodes, start, block), candidates)
 
 
 def _doubtful(
     similarity: np.ndarray, ks: Sequence[int], doubt: float, *, everything: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Rows (N, Q) whose boundaries need float64: among the candidates (closed), or beyond the last of them (open)."""
-    unsure = np.zeros(similarity.shape[:2], bool)
+    """Rows (Q,) whose boundaries need float64: among the candidates (closed), or beyond the last of them (open)."""
+    unsure = np.zeros(len(similarity), bool)
     for k in ks:
-        if k < similarity.shape[2]:
+        if k < similarity.shape[1]:
             # A masked neighbour has -inf: an infinite gap, so no doubt.
-            unsure |= similarity[:, :, k - 1] - similarity[:, :, k] < doubt
-    opened = unsure & (similarity[:, :, ks[-1] - 1] - similarity[:, :, -1] < doubt) & (not everything)
+            unsure |= similarity[:, k - 1] - similarity[:, k] < doubt
+    opened = unsure & (similarity[:, ks[-1] - 1] - similarity[:, -1] < doubt) & (not everything)
     return unsure & ~opened, opened
 
 
