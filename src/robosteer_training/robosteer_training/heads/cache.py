@@ -176,7 +176,7 @@ def _new_meta(
     }
 
 
-def _open_arrays(directory: Path, meta: dict[str, Any], frames: Frames, rows: np.ndarray) -> dict[str, np.ndarray]:
+def _open_arrays(directory: Path, meta: dict[str, Any], frames: Frames, rows: np.ndarray) -> dict[str, np.memmap]:
     """The arrays to write to: those of an unfinished run (`meta["done"]` then says how far), or new ones."""
     found, positions = _read_meta(directory), meta["settings"]["positions"]
     if found is not None and found["key"] == meta["key"]:
@@ -187,13 +187,13 @@ def _open_arrays(directory: Path, meta: dict[str, Any], frames: Frames, rows: np
     count, layers, heads, dim = meta["shape"]
     shape = (layers, count, heads, dim)
     arrays = {p: np.lib.format.open_memmap(_path(directory, p), "w+", np.float32, shape) for p in positions}
-    known = {
+    columns = {
         "actions": frames.robot_actions[rows],
         "episode_index": frames.episode_index[rows],
         "usable": frames.usable[rows],
         "frame_index": rows,
     }
-    np.savez(directory / FRAMES_FILE, allow_pickle=False, **known)
+    np.savez(directory / FRAMES_FILE, allow_pickle=False, **columns)
     write_json(directory / META_FILE, meta)
     return arrays
 
@@ -232,7 +232,9 @@ def load_cache(directory: Path, *, checkpoint_digest: str | None = None) -> Acti
         )
     count, layers, heads, dim = meta["shape"]
     try:
-        arrays = {p: np.load(_path(directory, p), mmap_mode="r") for p in meta["settings"]["positions"]}
+        arrays: dict[str, np.ndarray] = {
+            p: np.load(_path(directory, p), mmap_mode="r") for p in meta["settings"]["positions"]
+        }
         with np.load(directory / FRAMES_FILE, allow_pickle=False) as known:
             columns = {name: known[name] for name in ("actions", "episode_index", "usable", "frame_index")}
     except (OSError, ValueError, KeyError) as error:

@@ -3,12 +3,17 @@
 The Robotic Steering paper (arXiv 2511.22697), Eq. 2-5: the neighbours of a frame come from *other* episodes only, the
 prediction is the mean of their actions, the score of a head is the mean over frames of the squared L2 error; lower is
 better. One sorted top-`max(ks)` list serves every k.
+
+Memory: one layer's vectors, one block of similarities, and the predictions of the m heads that lead so far: only time
+limits N.
 """
 
 from __future__ import annotations
 
+import bisect
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -56,8 +61,77 @@ def rank_heads(scores: np.ndarray, excluded: Sequence[tuple[int, int]] = ()) -> 
     return [head for head in order if head not in set(excluded)]
 
 
+@dataclasses.dataclass(frozen=True)
+class KnnProblem:
+    """Checked inputs of everything that reads neighbours.
+
+    Attributes:
+        activations: (L, F', N, H) float32, or anything with that shape whose layers can be indexed.
+        rows: (F,) the frames of it that take part; others are neither scored nor neighbours.
+        actions: (F, A) float64.
+        episode_index: (F,).
+        ks: usable numbers of neighbours, ascending.
+        dropped_ks: those asked for that exceed the neighbours available.
+        metric: see `nearest_neighbours`.
+    """
+
+    activations: Any
+    rows: np.ndarray
+    actions: np.ndarray
+    episode_index: np.ndarray
+    ks: tuple[int, ...]
+    dropped_ks: tuple[int, ...]
+    metric: Metric
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Layers and heads."""
+        return self.activations.shape[0], self.activations.shape[2]
+
+    def layer(self, index: int) -> np.ndarray:
+        """(N, F, H) vectors of one layer.
+
+        Raises:
+            RobosteerError: a value that is no number.
+        """
+        vectors = np.ascontiguousarray(np.asarray(self.activations[index], np.float32)[self.rows].transpose(1, 0, 2))
+        _check_finite(vectors, index, self.rows)
+        return vectors
+
+    def neighbours(self, index: int) -> np.ndarray:
+        """(N, F, max(ks)) int32, nearest first, for the heads of one layer."""
+        return nearest_neighbours(self.layer(index), self.episode_index, self.ks, self.metric)
+
+    def predictions(self, index: int) -> Iterator[tuple[int, np.ndarray]]:
+        """(head, (len(ks), F, A) float64 mean actions of the first k neighbours) of one layer."""
+        for head, nearest in enumerate(self.neighbours(index)):
+            yield head, mean_actions(self.actions, nearest, self.ks)
+
+
+def knn_problem(
+    activations: Any,
+    actions: np.ndarray,
+    episode_index: np.ndarray,
+    *,
+    ks: Sequence[int] = DEFAULT_KS,
+    metric: Metric = "cosine",
+    rows: np.ndarray | None = None,
+) -> KnnProblem:
+    """Check the inputs; arguments as in `score_heads`.
+
+    Raises:
+        RobosteerError: one episode only, no k that fits, constant or non-finite actions.
+    """
+    total = activations.shape[1]
+    _check_lengths(total, actions, episode_index)
+    rows = np.arange(total) if rows is None else rows
+    actions, episode_index = np.asarray(actions, np.float64)[rows], np.asarray(episode_index)[rows]
+    usable, dropped = _check_inputs(actions, episode_index, ks)
+    return KnnProblem(activations, rows, actions, episode_index, usable, dropped, metric)
+
+
 def score_heads(
-    activations: np.ndarray,
+    activations: Any,
     actions: np.ndarray,
     episode_index: np.ndarray,
     *,
@@ -85,45 +159,49 @@ def score_heads(
     Raises:
         RobosteerError: one episode only, no k that fits, constant or non-finite actions, non-finite activations.
     """
-    layers, total, heads, _ = activations.shape
-    _check_lengths(total, actions, episode_index)
-    rows = np.arange(total) if rows is None else rows
-    actions, episode_index = np.asarray(actions, np.float64)[rows], np.asarray(episode_index)[rows]
-    usable, dropped = _check_inputs(actions, episode_index, ks)
-    frames = len(rows)
-    if not 0 < m <= layers * heads - len(set(excluded)):
-        raise RobosteerError(f"m: found {m}, expected 1 ... {layers * heads - len(set(excluded))} heads")
-    predictions = np.empty((len(usable), layers, heads, frames, actions.shape[1]), np.float32)
-    scores = np.empty((len(usable), layers, heads))
+    problem = knn_problem(activations, actions, episode_index, ks=ks, metric=metric, rows=rows)
+    (layers, heads), barred = problem.shape, set(excluded)
+    if not 0 < m <= layers * heads - len(barred):
+        raise RobosteerError(f"m: found {m}, expected 1 ... {layers * heads - len(barred)} heads")
+    scores = np.empty((len(problem.ks), layers, heads))
+    leaders = [_Leaders(m) for _ in problem.ks]
     for layer in range(layers):
-        vectors = np.ascontiguousarray(np.asarray(activations[layer], np.float32)[rows].transpose(1, 0, 2))
-        _check_finite(vectors, layer, rows)
-        neighbours = nearest_neighbours(vectors, episode_index, usable, metric)
-        for head in range(heads):
-            predicted = _mean_actions(actions, neighbours[head], usable)
-            scores[:, layer, head] = np.square(predicted - actions).sum(-1).mean(-1)
-            predictions[:, layer, head] = predicted
+        for head, predicted in problem.predictions(layer):
+            scores[:, layer, head] = np.square(predicted - problem.actions).sum(-1).mean(-1)
+            if (layer, head) not in barred:
+                for i, best in enumerate(leaders):
+                    best.offer(scores[i, layer, head], (layer, head), predicted[i])
         if progress is not None:
             progress(layer + 1, layers)
-    chosen = [rank_heads(per_k, excluded)[:m] for per_k in scores]
-    subset_mse = np.array(
-        [subset_error(p, subset, actions) for p, subset in zip(predictions, chosen, strict=True)], np.float64
-    )
+    subset_mse = np.array([best.subset_error(problem.actions) for best in leaders])
     best = int(np.argmin(subset_mse))
-    return KnnScores(usable, dropped, scores, subset_mse, usable[best], chosen[best])
+    return KnnScores(problem.ks, problem.dropped_ks, scores, subset_mse, problem.ks[best], leaders[best].heads)
 
 
-def subset_error(predictions: np.ndarray, heads: Sequence[tuple[int, int]], actions: np.ndarray) -> float:
-    """Mean squared L2 error of the mean prediction of some heads.
+class _Leaders:
+    """The best m heads so far, with their predictions."""
 
-    Args:
-        predictions: (L, N, F, A).
-        heads: the subset.
-        actions: (F, A).
-    """
-    layer, head = np.array(heads).T
-    mean = predictions[layer, head].mean(0, dtype=np.float64)
-    return float(np.square(mean - actions).sum(-1).mean())
+    def __init__(self, m: int) -> None:
+        self._m = m
+        self._entries: list[tuple[float, tuple[int, int], np.ndarray]] = []
+
+    def offer(self, score: float, head: tuple[int, int], predicted: np.ndarray) -> None:
+        """Take a head in if it is good enough; ties go by (layer, head)."""
+        if len(self._entries) == self._m and (score, head) >= self._entries[-1][:2]:
+            return
+        bisect.insort(self._entries, (score, head, predicted.astype(np.float32)), key=lambda entry: entry[:2])
+        del self._entries[self._m :]
+
+    @property
+    def heads(self) -> list[tuple[int, int]]:
+        """Best first."""
+        return [head for _, head, _ in self._entries]
+
+    def subset_error(self, actions: np.ndarray) -> float:
+        """Mean squared L2 error of the mean prediction of these heads; summed in the order of (layer, head)."""
+        ordered = sorted(self._entries, key=lambda entry: entry[1])
+        mean = sum(predicted.astype(np.float64) for _, _, predicted in ordered) / len(ordered)
+        return float(np.square(mean - actions).sum(-1).mean())
 
 
 def _check_lengths(frames: int, actions: np.ndarray, episode_index: np.ndarray) -> None:
@@ -173,7 +251,7 @@ def _check_finite(vectors: np.ndarray, layer: int, rows: np.ndarray) -> None:
         )
 
 
-def _mean_actions(actions: np.ndarray, neighbours: np.ndarray, ks: Sequence[int]) -> np.ndarray:
+def mean_actions(actions: np.ndarray, neighbours: np.ndarray, ks: Sequence[int]) -> np.ndarray:
     """(len(ks), F, A) float64: mean action of the first k neighbours; `neighbours` is (F, max(ks))."""
     gathered = actions[neighbours]
     total = np.zeros((len(neighbours), actions.shape[1]))

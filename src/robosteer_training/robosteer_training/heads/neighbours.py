@@ -4,9 +4,9 @@ Determinism: similarities are compared on a grid of 1e-9, and equal ones are ord
 candidates; every row where float32 cannot tell on which side of a k-boundary a candidate lies is ranked again in
 float64. So CPU, GPU and a plain float64 program agree on the neighbours, not merely on the scores.
 
-Cost: one float32 matrix product per head, and a partial sort of its rows. Accelerators run one XLA program for all heads
-of a layer. On a CPU XLA's `top_k` would take most of the time, so that numpy's vectorised partition replaces it; the
-products stay with XLA, because threads of OpenBLAS spin after a product and take the cores from the partial sorts.
+Cost: one float32 matrix product per head, and a partial sort of its rows. Accelerators run one XLA program for all
+heads of a layer. On a CPU XLA's `top_k` would take most of the time, so that numpy's vectorised partition replaces it;
+the products stay with XLA, because OpenBLAS's threads spin after a product and take the cores from the partial sorts.
 """
 
 from __future__ import annotations

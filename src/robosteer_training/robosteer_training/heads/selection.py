@@ -31,6 +31,7 @@ class HeadSelection:
         settings: everything that was chosen by hand (metric, ks, token position, noise seed, flow time...).
         k_search: one row {"k", "subset_mse"} per k tried.
         provenance: digests of the checkpoint and the dataset, counts, versions.
+        details: what a method found besides the scores, by name.
     """
 
     method: str
@@ -40,6 +41,7 @@ class HeadSelection:
     settings: dict[str, Any] = dataclasses.field(default_factory=dict)
     k_search: list[dict[str, float]] = dataclasses.field(default_factory=list)
     provenance: dict[str, Any] = dataclasses.field(default_factory=dict)
+    details: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         layers, heads = self.scores.shape
@@ -76,6 +78,7 @@ class HeadSelection:
             "k_search": self.k_search,
             "settings": self.settings,
             "provenance": self.provenance,
+            "details": self.details,
         }
 
     @classmethod
@@ -93,7 +96,10 @@ class HeadSelection:
             heads = [(int(layer), int(head)) for layer, head in data["heads"]]
             if scores.ndim != 2:
                 raise ValueError(f"scores of shape {scores.shape}")
-            return cls(data["method"], scores, heads, data["k"], data["settings"], data["k_search"], data["provenance"])
+            if not np.isfinite(scores).all():
+                raise ValueError("a score that is no number")
+            known = (data["method"], scores, heads, data["k"], data["settings"], data["k_search"], data["provenance"])
+            return cls(*known, data.get("details", {}))
         except (KeyError, TypeError, ValueError) as error:
             raise RobosteerError(
                 f"{source}: malformed ({error}); make it again with `robosteer heads select`"
