@@ -29,7 +29,7 @@ Metric = Literal["cosine", "euclidean"]
 SIMILARITY_GRID = 1e-9
 # Float32 dot products of unit vectors err by a few 1e-7; ten times that is "cannot tell".
 _FLOAT32_DOUBT = 4e-6
-_EXTRA_CANDIDATES = 8
+_EXTRA_CANDIDATES = 24
 _BLOCK_BYTES = 192 * 2**20
 _ROWS_PER_GATHER = 256
 
@@ -66,10 +66,7 @@ def nearest_neighbours(
         found[head, start : start + len(index)] = index[:, : ks[-1]]
         closed, opened = _doubtful(similarity, ks, keys[head].doubt, everything=candidates == frames)
         _rank_again(found[head], vectors[head], start, closed, similarity, index, metric)
-        for row in start + np.flatnonzero(opened):
-            pool = np.flatnonzero(episodes != episodes[row])
-            exact = exact_similarity(vectors[head, row], vectors[head, pool], metric)
-            found[head, row] = pool[np.lexsort((pool, -exact))][: ks[-1]]
+        _rank_all(found[head], vectors[head], start + np.flatnonzero(opened), episodes, metric)
     return found
 
 
@@ -220,3 +217,22 @@ def _rank_again(
         exact[~np.isfinite(similarity[part])] = -np.inf
         order = np.lexsort((pool, -exact), axis=-1)
         found[start + part] = np.take_along_axis(pool, order, axis=-1)[:, : found.shape[1]]
+
+
+def _rank_all(found: np.ndarray, vectors: np.ndarray, rows: np.ndarray, episodes: np.ndarray, metric: Metric) -> None:
+    """Order all frames for some rows of one head in float64; writes into `found` (F, k)."""
+    if len(rows) == 0:
+        return
+    wide = vectors.astype(np.float64)
+    if metric == "cosine":
+        norm = np.linalg.norm(wide, axis=1, keepdims=True)
+        wide /= np.where(norm > 0, norm, 1)
+    block = max(1, _BLOCK_BYTES // (8 * len(vectors)))
+    for at in range(0, len(rows), block):
+        part = rows[at : at + block]
+        if metric == "cosine":
+            exact = np.round(wide[part] @ wide.T / SIMILARITY_GRID) * SIMILARITY_GRID
+        else:
+            exact = np.stack([exact_similarity(vectors[row], vectors, metric) for row in part])
+        exact[episodes[part][:, None] == episodes] = -np.inf
+        found[part] = np.argsort(-exact, axis=1, kind="stable")[:, : found.shape[1]]
