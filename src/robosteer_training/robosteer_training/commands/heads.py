@@ -1,17 +1,20 @@
-"""Find the attention heads that carry a task: cache activations, select heads."""
+"""Find the attention heads that carry a task: cache activations, select heads, ask how sure that is, draw it."""
 
 from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Union
 
 import tyro
 
+from robosteer_training.commands import heads_analysis, heads_pictures, heads_select
+from robosteer_training.commands.heads_common import Command, progress
 
-@dataclasses.dataclass(frozen=True)
-class Cache:
-    """Run the model over every frame of a dataset and keep each head's output."""
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Cache(Command):
+    """Run the model over every frame of a dataset and keep each head's output (pi0, pi0.5 and pi0-FAST)."""
 
     dataset: Path
     """Converted dataset."""
@@ -19,48 +22,89 @@ class Cache:
     """Checkpoint."""
     out: Path
     """Directory of the cache; an unfinished one of the same settings is continued."""
-    positions: tuple[Literal["suffix.first", "prefix.last"], ...] = ("suffix.first",)
-    """Token positions."""
+    positions: tuple[Literal["suffix.first", "suffix.last", "suffix.mean", "prefix.last"], ...] = ("suffix.first",)
+    """Token positions. pi0-FAST has suffix.first and prefix.last."""
     noise_seed: int = 0
     """Seed of the noise chunk that serves all frames."""
     flow_time: float = 1.0
     """Flow time; 1 is noise, the first step of sampling."""
     draws: int = 1
     """Noise chunks to average over."""
-    json: bool = False
-    """Print rows and MiB as JSON."""
+    stride: int = 1
+    """Take every n-th frame of each episode."""
+    block: int = 32
+    """Frames per pass: more are faster where they fit into memory."""
+    stats: bool = False
+    """Only tell rows and MiB of the cache that lies at --out."""
+
+    def run(self) -> tuple[str, dict[str, Any]]:
+        """Fill or describe the cache."""
+        from robosteer_training.heads.cache import load_cache
+
+        cache = load_cache(self.out) if self.stats else self._fill()
+        per_task = {e["instruction"]: 0 for e in cache.episodes}
+        for index in cache.episode_index.tolist() if per_task else ():
+            per_task[cache.episodes[index]["instruction"]] += 1
+        stats = {
+            "rows": cache.rows,
+            "usable_rows": int(cache.usable.sum()),
+            "mib": cache.mib,
+            "path": str(self.out),
+            "tasks": per_task,
+            "backend": cache.meta["backend"],
+        } | cache.meta["settings"]
+        lines = [f"{self.out}: {cache.rows} rows, {cache.mib:.2f} MiB per token position"]
+        if self.stats:
+            lines += [f"  {name}: {value}" for name, value in stats.items() if name not in ("rows", "mib", "path")]
+        return "\n".join(lines), stats
+
+    def _fill(self) -> Any:
+        from robosteer_model.checkpoint import load_checkpoint
+        from robosteer_training.dataset import load_dataset
+        from robosteer_training.export import params_digest
+        from robosteer_training.frames import model_frames
+        from robosteer_training.heads.cache import CacheSettings, describe_episodes, fill_cache
+
+        settings = CacheSettings(
+            self.positions, self.noise_seed, self.flow_time, self.draws, block=self.block, stride=self.stride
+        )
+        dataset, base = load_dataset(self.dataset), load_checkpoint(self.base)
+        with progress("activations") as report:
+            return fill_cache(
+                self.out,
+                base.params,
+                base.config,
+                model_frames(dataset, base),
+                settings,
+                checkpoint_digest=params_digest(base.params),
+                dataset_digest=dataset.digest(),
+                episodes=describe_episodes(dataset),
+                progress=report,
+            )
 
 
-@dataclasses.dataclass(frozen=True)
-class Select:
-    """Choose heads by k-NN regression of the actions."""
-
-    cache: Path
-    """Directory of a cache."""
-    out: Path
-    """Selection file to write (JSON)."""
-    k: tuple[int, ...] = (10, 20, 30, 40)
-    """Numbers of neighbours to try; the best is kept."""
-    m: int | None = None
-    """Number of heads; by default the paper's 20 of 144 in proportion."""
-    metric: Literal["cosine", "euclidean"] = "cosine"
-    """Distance between head outputs."""
-    position: Literal["suffix.first", "prefix.last"] = "suffix.first"
-    """Token position."""
-    exclude_dead_heads: bool = False
-    """Leave out the last layer's heads, which receive no gradient in pi0 and pi0.5."""
-    json: bool = False
-    """Print the selection as JSON."""
+COMMANDS: dict[str, type[Command]] = {
+    "cache": Cache,
+    "select": heads_select.Select,
+    "cv": heads_analysis.Cv,
+    "stability": heads_analysis.Stability,
+    "overlap": heads_analysis.Overlap,
+    "classify": heads_analysis.Classify,
+    "bootstrap": heads_analysis.Bootstrap,
+    "null": heads_analysis.Null,
+    "redundancy": heads_analysis.Redundancy,
+    "plot": heads_pictures.Plot,
+    "attention": heads_pictures.Attention,
+    "gallery": heads_pictures.Gallery,
+    "report": heads_pictures.Report,
+}
 
 
 def main(argv: list[str]) -> int:
     """Entry point of `robosteer heads`."""
-    chosen = tyro.cli(
-        Annotated[Cache, tyro.conf.subcommand("cache")] | Annotated[Select, tyro.conf.subcommand("select")],
-        args=argv,
-        prog="robosteer heads",
-    )
-    text, data = _cache(chosen) if isinstance(chosen, Cache) else _select(chosen)
+    kinds = tuple(Annotated[kind, tyro.conf.subcommand(name)] for name, kind in COMMANDS.items())
+    chosen: Command = tyro.cli(Union[kinds], args=argv, prog="robosteer heads")  # noqa: UP007 (made at run time)
+    text, data = chosen.run()
     if chosen.json:
         import json
 
@@ -68,49 +112,3 @@ def main(argv: list[str]) -> int:
     else:
         print(text)
     return 0
-
-
-def _cache(arguments: Cache) -> tuple[str, dict[str, Any]]:
-    from rich.progress import Progress
-
-    from robosteer_model.checkpoint import load_checkpoint
-    from robosteer_training.dataset import load_dataset
-    from robosteer_training.export import params_digest
-    from robosteer_training.frames import prepare_frames
-    from robosteer_training.heads.cache import CacheSettings, fill_cache
-
-    settings = CacheSettings(arguments.positions, arguments.noise_seed, arguments.flow_time, arguments.draws)
-    dataset, base = load_dataset(arguments.dataset), load_checkpoint(arguments.base)
-    with Progress(transient=True) as bar:
-        task = bar.add_task("activations", total=len(dataset))
-        cache = fill_cache(
-            arguments.out,
-            base.params,
-            base.config,
-            prepare_frames(dataset, base),
-            settings,
-            checkpoint_digest=params_digest(base.params),
-            dataset_digest=dataset.digest(),
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
-        )
-    stats = {"rows": cache.rows, "mib": cache.mib, "path": str(arguments.out)} | cache.meta["settings"]
-    return f"{arguments.out}: {cache.rows} rows, {cache.mib:.2f} MiB per token position", stats
-
-
-def _select(arguments: Select) -> tuple[str, dict[str, Any]]:
-    from robosteer_training.heads.cache import load_cache
-    from robosteer_training.heads.select import KnnSettings, select_by_knn
-    from robosteer_training.heads.selection import dead_heads_warning
-
-    a = arguments
-    cache = load_cache(a.cache)
-    settings = KnnSettings(a.k, a.m, a.metric, a.position, a.exclude_dead_heads)
-    selection = select_by_knn(cache, settings)
-    selection.save(a.out)
-    chosen = ", ".join(f"({layer},{head})" for layer, head in selection.heads)
-    lines = [f"{a.out}: {selection.m} of {selection.scores.size} heads, k = {selection.k}: {chosen}"]
-    if dropped := selection.settings["dropped_ks"]:
-        lines.append(f"k of {dropped} exceed the neighbours available and were left out")
-    if warning := dead_heads_warning(selection.heads, cache.config):
-        lines.append(f"warning: {warning}")
-    return "\n".join(lines), selection.to_json()

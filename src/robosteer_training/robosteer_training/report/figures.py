@@ -2,51 +2,26 @@
 
 from __future__ import annotations
 
-import base64
 import io
 from collections.abc import Callable
-from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from PIL import Image
 
 from robosteer_training.dataset import Dataset
 from robosteer_training.finetune.state import History
 from robosteer_training.heads.selection import HeadSelection
+from robosteer_training.report.drawing import BLUE, GREY, LABEL, ORANGE, data_url, score_label, svg
 
-GREY = "#8a8f98"
-BLUE = "#3b82c4"
-ORANGE = "#e07b39"
-_STYLE = {
-    "svg.fonttype": "none",
-    "font.family": "sans-serif",
-    "font.size": 10,
-    "text.color": GREY,
-    "axes.labelcolor": GREY,
-    "axes.edgecolor": GREY,
-    "xtick.color": GREY,
-    "ytick.color": GREY,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-}
-_LABEL = {"facecolor": "white", "edgecolor": "none", "pad": 1, "alpha": 0.8}
 _THUMBNAIL = 96
 _PER_ROW = 8
 
 
 def _svg(name: str, size: tuple[float, float], draw: Callable[[Axes], None]) -> str:
-    """Draw one axes and return a data URL; the salt makes the file the same every time."""
-    style: dict[Any, Any] = {**_STYLE, "svg.hashsalt": name}
-    with mpl.rc_context(style):
-        figure = Figure(figsize=size, layout="constrained")
-        draw(figure.subplots())
-        buffer = io.StringIO()
-        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    return "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue().encode()).decode()
+    """Draw one axes and return a data URL."""
+    return data_url(svg(name, size, lambda figure: draw(figure.subplots())), "image/svg+xml")
 
 
 def head_map(selection: HeadSelection) -> str:
@@ -58,12 +33,12 @@ def head_map(selection: HeadSelection) -> str:
         for rank, (layer, head) in enumerate(selection.heads, 1):
             frame = Rectangle((head - 0.47, layer - 0.47), 0.94, 0.94, fill=False, edgecolor=ORANGE, linewidth=2)
             axes.add_patch(frame)
-            axes.text(head, layer, str(rank), ha="center", va="center", color="black", fontsize=8, bbox=_LABEL)
+            axes.text(head, layer, str(rank), ha="center", va="center", color="black", fontsize=8, bbox=LABEL)
         axes.set_xlabel("head")
         axes.set_ylabel("layer")
         axes.set_xticks(range(heads))
         axes.set_yticks(range(layers))
-        axes.figure.colorbar(image, ax=axes, label="k-NN error (low is good)")
+        axes.figure.colorbar(image, ax=axes, label=score_label(selection.method))
 
     return _svg("heads", (6.4, 1.2 + 0.24 * layers), draw)
 
@@ -127,4 +102,4 @@ def thumbnails(dataset: Dataset) -> str:
         columns.append(np.concatenate([np.asarray(Image.fromarray(v).resize((_THUMBNAIL, _THUMBNAIL))) for v in views]))
     buffer = io.BytesIO()
     Image.fromarray(np.concatenate(columns, axis=1)).save(buffer, "PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+    return data_url(buffer.getvalue(), "image/png")

@@ -1,0 +1,148 @@
+"""What the subcommands of `robosteer heads` share."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from robosteer_rig.errors import RobosteerError
+
+if TYPE_CHECKING:
+    from robosteer_model.tokenizer_fast import ActionTokens
+    from robosteer_training.heads.select import KnnSettings
+    from robosteer_training.heads.selection import HeadSelection
+    from robosteer_training.heads.source import Source
+
+DEFAULT_K = 20
+Stream = Literal["suffix", "prefix"]
+Token = Literal["first", "last", "mean"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Command:
+    """A subcommand."""
+
+    json: bool = False
+    """Print the result as JSON."""
+
+    def run(self) -> tuple[str, dict[str, Any]]:
+        """Do it; returns text for people and data for machines."""
+        raise NotImplementedError
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ReadsCache(Command):
+    """A subcommand that scores heads on cached activations."""
+
+    cache: tuple[Path, ...]
+    """Directories of caches; several must come from one checkpoint and the same settings."""
+    k: tuple[int, ...] = (10, 20, 30, 40)
+    """Numbers of neighbours to try; the best is kept."""
+    m: int | None = None
+    """Number of heads; by default the paper's 20 of 144 in proportion."""
+    metric: Literal["cosine", "euclidean"] = "cosine"
+    """Distance between head outputs."""
+    stream: Stream = "suffix"
+    """Tokens whose heads are read: the action expert's suffix, or PaliGemma's prefix."""
+    token: Token | None = None
+    """Token of the stream; by default first of the suffix, last of the prefix."""
+    exclude_dead_heads: bool = False
+    """Leave out the last layer's heads, which receive no gradient in pi0 and pi0.5."""
+
+    def settings(self) -> KnnSettings:
+        """How heads are scored."""
+        from robosteer_training.heads.select import KnnSettings
+
+        token = self.token or ("first" if self.stream == "suffix" else "last")
+        return KnnSettings(self.k, self.m, self.metric, f"{self.stream}.{token}", self.exclude_dead_heads)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ReadsSelection(Command):
+    """A subcommand that asks about a selection, with that selection's own settings."""
+
+    cache: tuple[Path, ...]
+    """Directories of caches of the selection's checkpoint."""
+    selection: Path
+    """Selection file; its token position, metric, k and excluded heads are used."""
+    k: int | None = None
+    """Number of neighbours; by default the selection's, or 20 where its method has none."""
+
+    def open(self) -> tuple[Source, HeadSelection, KnnSettings, int]:
+        """Activations, selection, its settings and k.
+
+        Raises:
+            RobosteerError: a selection that was made on another model.
+        """
+        from robosteer_training.heads.selection import HeadSelection
+
+        source, selection = open_source(self.cache), HeadSelection.load(self.selection)
+        selection.check_model(source.config, source.caches[0].meta["checkpoint_digest"])
+        return source, selection, settings_of(selection), self.k or selection.k or DEFAULT_K
+
+
+def open_source(paths: Sequence[Path]) -> Source:
+    """The rows of one or several caches."""
+    from robosteer_training.heads.cache import load_cache
+    from robosteer_training.heads.source import Source
+
+    if not paths:
+        raise RobosteerError("--cache: found none, expected at least one directory")
+    return Source.of(*(load_cache(path) for path in paths))
+
+
+def settings_of(selection: HeadSelection) -> KnnSettings:
+    """How a selection read activations."""
+    from robosteer_training.heads.select import KnnSettings
+
+    told = selection.settings
+    return KnnSettings(
+        ks=(selection.k or DEFAULT_K,),
+        m=selection.m,
+        metric=told.get("metric", "cosine"),
+        position=told.get("position", "suffix.first"),
+        exclude_dead_heads=bool(told.get("exclude_dead_heads", False)),
+    )
+
+
+def load_action_tokens(name: str | None) -> ActionTokens | None:
+    """The user's FAST action tokenizer, `module:attribute`; a class or function is called without arguments.
+
+    Raises:
+        RobosteerError: no such module or attribute, or one without encode and decode.
+    """
+    if name is None:
+        return None
+    module, _, attribute = name.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise RobosteerError(
+            f"--action-tokens: cannot find {name!r} ({error}), expected MODULE:NAME of something with encode and decode"
+        ) from error
+    tokens: Any = found() if callable(found) else found
+    if not (hasattr(tokens, "encode") and hasattr(tokens, "decode")):
+        raise RobosteerError(f"--action-tokens: found {name!r} without encode and decode, expected both")
+    return tokens
+
+
+@contextmanager
+def progress(name: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar with the remaining time; call it with (done, total)."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(name, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def names_of(heads: Sequence[tuple[int, int]]) -> str:
+    """Heads in one line."""
+    return ", ".join(f"({layer},{head})" for layer, head in heads)

@@ -1,0 +1,167 @@
+"""Attention drawn over camera images: stills and a film."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+from PIL import Image, ImageDraw
+
+from robosteer_rig.errors import RobosteerError
+from robosteer_training.files import remove
+from robosteer_training.heads.attention import AttentionMaps
+
+_OPACITY = 0.75
+_MARGIN = 14
+
+
+def overlay(picture: np.ndarray, heat: np.ndarray, largest: float, size: int) -> np.ndarray:
+    """Colour the patches of a picture by their share of attention.
+
+    Args:
+        picture: uint8 (h, w, 3), what the model saw.
+        heat: (rows, columns) of the patches; patch (i, j) covers its own rectangle of the picture.
+        largest: share that gets the strongest colour.
+        size: side of the result in pixels.
+
+    Returns:
+        uint8 (size, size, 3).
+    """
+    base = np.asarray(Image.fromarray(picture).resize((size, size)), np.float32)
+    strength = np.clip(heat / max(largest, 1e-12), 0, 1).astype(np.float32)
+    wide = np.asarray(Image.fromarray(strength).resize((size, size), Image.Resampling.NEAREST))
+    colour = 255 * mpl.colormaps["inferno"](wide)[..., :3].astype(np.float32)
+    weight = _OPACITY * wide[..., None]
+    return np.round((1 - weight) * base + weight * colour).astype(np.uint8)
+
+
+def sheet(
+    maps: AttentionMaps, images: Mapping[str, np.ndarray], at: int, *, shown: int = 3, size: int = 160
+) -> np.ndarray:
+    """One frame: cameras side by side; below each its mean over all heads, then the first `shown` heads.
+
+    Args:
+        maps: attention, with the same scale over all frames of it.
+        images: camera slot -> uint8 (F, h, w, 3), as the model saw them.
+        at: which of the maps' frames.
+        shown: heads that get a line of their own.
+        size: side of a picture in pixels.
+    """
+    shown = min(shown, len(maps.heads))
+    labels = ["camera", f"mean of {len(maps.heads)} heads", *(f"head ({a},{b})" for a, b in maps.heads[:shown])]
+    columns = []
+    for slot, heat in maps.maps.items():
+        picture = images[slot][maps.rows[at]]
+        mean = heat.mean(1)
+        cells = [
+            np.asarray(Image.fromarray(picture).resize((size, size))),
+            overlay(picture, mean[at], mean.max(), size),
+        ]
+        cells += [overlay(picture, heat[at, i], heat[:, i].max(), size) for i in range(shown)]
+        columns.append([_labelled(cell, f"{slot} {label}") for cell, label in zip(cells, labels, strict=True)])
+    return np.concatenate([np.concatenate(column) for column in columns], axis=1)
+
+
+def _labelled(cell: np.ndarray, text: str) -> np.ndarray:
+    canvas = Image.new("RGB", (cell.shape[1], cell.shape[0] + _MARGIN), "white")
+    canvas.paste(Image.fromarray(cell), (0, _MARGIN))
+    ImageDraw.Draw(canvas).text((2, 1), text, fill="black")
+    return np.asarray(canvas)
+
+
+def stills(maps: AttentionMaps, images: Mapping[str, np.ndarray], count: int = 4) -> np.ndarray:
+    """Evenly spread frames side by side, uint8 (h, w, 3)."""
+    picks = np.unique(np.linspace(0, len(maps.rows) - 1, count).round().astype(int))
+    return np.concatenate([sheet(maps, images, int(i), size=112) for i in picks], axis=1)
+
+
+def film(
+    path: Path,
+    maps: AttentionMaps,
+    images: Mapping[str, np.ndarray],
+    rate_hz: float,
+    progress: Callable[[int, int], None] | None = None,
+) -> None:
+    """Write all frames of the maps as an MP4 film (H.264)."""
+    total = len(maps.rows)
+
+    def frames() -> Iterator[np.ndarray]:
+        for i in range(total):
+            yield sheet(maps, images, i)
+            if progress is not None:
+                progress(i + 1, total)
+
+    write_film(path, frames(), rate_hz)
+
+
+def write_film(path: Path, pictures: Iterator[np.ndarray], rate_hz: float) -> None:
+    """Encode uint8 (h, w, 3) pictures of one size; the file appears when it is whole.
+
+    Raises:
+        RobosteerError: no place to write, or no encoder.
+    """
+    import av
+
+    partial = path.with_name(path.name + ".partial")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with av.open(str(partial), "w", format="mp4") as container:
+            stream = container.add_stream("libx264", rate=Fraction(rate_hz).limit_denominator(1000))
+            stream.pix_fmt = "yuv420p"
+            for picture in pictures:
+                even = picture[: picture.shape[0] // 2 * 2, : picture.shape[1] // 2 * 2]
+                stream.height, stream.width = even.shape[:2]
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(even), format="rgb24")))
+            container.mux(stream.encode(None))
+        partial.replace(path)
+    except (OSError, av.FFmpegError) as error:
+        raise RobosteerError(f"{path}: cannot write the film ({error}); check the place and free space") from error
+    finally:
+        remove(partial)
+
+
+def png(picture: np.ndarray) -> bytes:
+    """PNG file of a uint8 (h, w, 3) picture."""
+    import io
+
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
+
+
+def recording(
+    path: Path, maps: AttentionMaps, images: Mapping[str, np.ndarray], stamps_ns: Sequence[int] | np.ndarray
+) -> None:
+    """Write images and attention as a Rerun recording.
+
+    Raises:
+        RobosteerError: Rerun is not installed.
+    """
+    try:
+        import rerun as rr
+    except ImportError as error:
+        raise RobosteerError(
+            "--rerun: found no package rerun-sdk, expected it; `pip install rerun-sdk`, or leave the option out"
+        ) from error
+    path.parent.mkdir(parents=True, exist_ok=True)
+    stream = rr.RecordingStream("robosteer_heads")
+    stream.save(str(path))
+    for i, row in enumerate(maps.rows):
+        stream.set_time("time", timestamp=np.datetime64(int(stamps_ns[row]), "ns"))
+        for slot, heat in maps.maps.items():
+            stream.log(f"{slot}/image", rr.Image(images[slot][row]))
+            for j, (layer, head) in enumerate(maps.heads):
+                stream.log(f"{slot}/head_{layer}_{head}", rr.Tensor(heat[i, j]))
+            stream.log(f"{slot}/mean", rr.Image(sheet_mean(maps, images, slot, i)))
+    stream.flush()
+
+
+def sheet_mean(
+    maps: AttentionMaps, images: Mapping[str, np.ndarray], slot: str, at: int, size: int = 224
+) -> np.ndarray:
+    """The mean over all heads on one camera image."""
+    mean = maps.maps[slot].mean(1)
+    return overlay(images[slot][maps.rows[at]], mean[at], float(mean.max()), size)
