@@ -103,7 +103,8 @@ COMMANDS: dict[str, type[Command]] = {
 def main(argv: list[str]) -> int:
     """Entry point of `robosteer heads`."""
     kinds = tuple(Annotated[kind, tyro.conf.subcommand(name)] for name, kind in COMMANDS.items())
-    chosen: Command = tyro.cli(Union[kinds], args=argv, prog="robosteer heads")  # noqa: UP007 (made at run time)
+    union: Any = Union[kinds]  # noqa: UP007 (made at run time)
+    chosen: Command = tyro.cli(union, args=argv, prog="robosteer heads")
     text, data = chosen.run()
     if chosen.json:
         import json

@@ -148,9 +148,7 @@ class Select(ReadsCache):
         from robosteer_training.heads.reinforce import ReinforceSettings
 
         if self.dataset is None or self.base is None:
-            raise RobosteerError(
-                f"{self.method}: found no --dataset or --base, expected both; this method runs the model"
-            )
+            raise RobosteerError(f"{self.method}: found no --dataset or --base, expected both, to run the model")
         dataset, base, tokens = self.dataset, self.base, load_action_tokens(self.action_tokens)
         by_cma = self.method == "cma"
         run = RunSettings(

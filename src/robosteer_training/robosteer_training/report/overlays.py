@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
+import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -104,6 +107,7 @@ def write_film(path: Path, pictures: Iterator[np.ndarray], rate_hz: float) -> No
         RobosteerError: no place to write, or no encoder.
     """
     import av
+    from av.error import FFmpegError
 
     partial = path.with_name(path.name + ".partial")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -113,11 +117,12 @@ def write_film(path: Path, pictures: Iterator[np.ndarray], rate_hz: float) -> No
             stream.pix_fmt = "yuv420p"
             for picture in pictures:
                 even = picture[: picture.shape[0] // 2 * 2, : picture.shape[1] // 2 * 2]
-                stream.height, stream.width = even.shape[:2]
+                if not stream.codec_context.is_open:
+                    stream.height, stream.width = even.shape[:2]
                 container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(even), format="rgb24")))
             container.mux(stream.encode(None))
         partial.replace(path)
-    except (OSError, av.FFmpegError) as error:
+    except (OSError, FFmpegError) as error:
         raise RobosteerError(f"{path}: cannot write the film ({error}); check the place and free space") from error
     finally:
         remove(partial)
@@ -125,8 +130,6 @@ def write_film(path: Path, pictures: Iterator[np.ndarray], rate_hz: float) -> No
 
 def png(picture: np.ndarray) -> bytes:
     """PNG file of a uint8 (h, w, 3) picture."""
-    import io
-
     buffer = io.BytesIO()
     Image.fromarray(picture).save(buffer, "PNG", optimize=True)
     return buffer.getvalue()
@@ -141,7 +144,7 @@ def recording(
         RobosteerError: Rerun is not installed.
     """
     try:
-        import rerun as rr
+        rr: Any = importlib.import_module("rerun")
     except ImportError as error:
         raise RobosteerError(
             "--rerun: found no package rerun-sdk, expected it; `pip install rerun-sdk`, or leave the option out"
@@ -155,7 +158,8 @@ def recording(
             stream.log(f"{slot}/image", rr.Image(images[slot][row]))
             for j, (layer, head) in enumerate(maps.heads):
                 stream.log(f"{slot}/head_{layer}_{head}", rr.Tensor(heat[i, j]))
-            stream.log(f"{slot}/mean", rr.Image(sheet_mean(maps, images, slot, i)))
+            mean, picture = heat.mean(1), images[slot][row]
+            stream.log(f"{slot}/mean", rr.Image(overlay(picture, mean[i], float(mean.max()), picture.shape[0])))
     stream.flush()
 
 
