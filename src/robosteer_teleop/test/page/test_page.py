@@ -79,6 +79,7 @@ def test_haptics_are_played_as_often_and_as_strong_as_asked(quest):
 FAULTS = {
     "controller gone": ("quest.right.connected = false", LinkEventKind.TRACKING_LOST),
     "null pose": ("quest.nullPose = true", LinkEventKind.TRACKING_LOST),
+    "hands instead of controllers": ("quest.device.primaryInputMode = 'hand'", LinkEventKind.TRACKING_LOST),
     "system menu": ("quest.device.updateVisibilityState('visible-blurred')", LinkEventKind.VISIBILITY),
     "headset off": ("quest.device.updateVisibilityState('hidden')", LinkEventKind.VISIBILITY),
     "recentred": ("quest.device.recenter()", LinkEventKind.RESET),

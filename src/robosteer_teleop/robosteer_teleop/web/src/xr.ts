@@ -27,10 +27,9 @@ export class HeadsetSession {
     return null;
   }
 
-  // The right controller, for haptics.
+  // The right controller. A tracked hand that takes its place when it is laid down is none: it has no grip to let go.
   get hand(): XRInputSource | null {
-    const sources = this.session?.inputSources ?? [];
-    return [...sources].find((source) => source.handedness === "right" && source.gripSpace) ?? null;
+    return [...(this.session?.inputSources ?? [])].find(isRightController) ?? null;
   }
 
   // Numbers start from 0 in each connection.
@@ -128,6 +127,11 @@ export class HeadsetSession {
       ray_in_grip: [x, y, z, w],
     });
   }
+}
+
+function isRightController(source: XRInputSource): boolean {
+  const tracked = source.handedness === "right" && source.gripSpace && source.gamepad;
+  return Boolean(tracked) && !source.hand && !source.profiles.some((profile) => profile.includes("hand"));
 }
 
 function rigid(transform: XRRigidTransform): Pose {
