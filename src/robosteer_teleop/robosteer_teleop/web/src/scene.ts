@@ -21,6 +21,7 @@ const PANEL_M = 0.55; // width
 const PANE_M = 0.36;
 const DISTANCE_M = 0.9;
 const BELOW_EYES_M = 0.12;
+const REDRAW_MS = 150; // numbers change at every state; uploading a texture costs frames
 
 export class HeadsetScene {
   readonly renderer: WebGLRenderer;
@@ -33,10 +34,11 @@ export class HeadsetScene {
   private readonly panes = new Map<string, CanvasTexture>();
   private readonly arrow = new ArrowHelper(new Vector3(0, 0, -1), new Vector3(), 0.5, 0x7fe0a0, 0.1, 0.06);
   private shown = "";
+  private drawn = -Infinity;
   private placed = false;
 
   constructor(private readonly feeds: Feeds) {
-    this.renderer = new WebGLRenderer({ antialias: true, alpha: true });
+    this.renderer = new WebGLRenderer({ antialias: false, alpha: true }); // text is a texture: nothing to smooth
     this.renderer.xr.enabled = true;
     this.renderer.xr.setReferenceSpaceType("local-floor");
     this.renderer.setClearAlpha(0);
@@ -58,19 +60,23 @@ export class HeadsetScene {
 
   render(state: State, connected: boolean, head: XRViewerPose | undefined): void {
     if (head && !this.placed) this.place(head.transform);
-    const content = lines(state, connected);
-    const key = JSON.stringify(content);
-    if (key !== this.shown) {
-      this.shown = key;
-      drawPanel(this.panel, content);
-      this.texture.needsUpdate = true;
-    }
+    if (performance.now() - this.drawn > REDRAW_MS) this.draw(state, connected);
     // The robot's +x in WebXR's axes, for the yaw psi of the alignment.
     this.arrow.visible = state.yaw_rad !== undefined;
     if (state.yaw_rad !== undefined) {
       this.arrow.setDirection(new Vector3(Math.sin(state.yaw_rad), 0, -Math.cos(state.yaw_rad)));
     }
     this.renderer.render(this.scene, this.camera);
+  }
+
+  private draw(state: State, connected: boolean): void {
+    const content = lines(state, connected);
+    const key = JSON.stringify(content);
+    if (key === this.shown) return;
+    this.shown = key;
+    this.drawn = performance.now();
+    drawPanel(this.panel, content);
+    this.texture.needsUpdate = true;
   }
 
   hidePanes(): void {
