@@ -60,6 +60,7 @@ setup(
         "console_scripts": ["steer = robosteer_training.commands.steer:console"],
         "robosteer.commands": [
             "convert = robosteer_training.commands.convert:main",
+            "dataset = robosteer_training.commands.dataset:main",
             "evaluate = robosteer_training.commands.evaluate:main",
             "finetune = robosteer_training.commands.finetune:main",
             "heads = robosteer_training.commands.heads:main",
