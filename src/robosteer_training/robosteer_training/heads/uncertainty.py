@@ -146,7 +146,7 @@ def permutation_null(
         for head, nearest in enumerate(problem.neighbours(layer)):
             predicted = mean_actions(problem.actions, nearest, problem.ks)[0]
             observed[layer, head] = np.square(predicted - problem.actions).sum(-1).mean()
-            null[:, layer, head] = _null_scores(problem.actions, nearest, orders)
+            null[:, layer, head] = null_scores(problem.actions, nearest, orders)
         if progress is not None:
             progress(layer + 1, layers)
     p = (1 + (null <= observed).sum(0)) / (1 + permutations)
@@ -164,7 +164,7 @@ def permutation_null(
     }
 
 
-def _null_scores(actions: np.ndarray, nearest: np.ndarray, orders: list[np.ndarray]) -> np.ndarray:
+def null_scores(actions: np.ndarray, nearest: np.ndarray, orders: list[np.ndarray]) -> np.ndarray:
     """(P,) scores of one head under shuffled actions; `nearest` is (F, k)."""
     scores = np.empty(len(orders))
     for start in range(0, len(orders), _PERMUTATIONS_AT_ONCE):
