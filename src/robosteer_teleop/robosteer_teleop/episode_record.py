@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+import time
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 SCHEMA = "robosteer.episode/1"
 EPISODE_FILE = "episode.json"
-Outcome = Literal["success", "failure", "discarded", "recovered"]
+Outcome = Literal["success", "failure", "practice", "discarded", "recovered"]
 _DISTRIBUTIONS = ("robosteer_teleop", "robosteer_rig", "mcap", "rosbags", "ros-rclpy", "ros-fastdds")
 
 
@@ -33,7 +34,7 @@ def software_versions() -> dict[str, str]:
     return versions
 
 
-def custom_data(episode: int, instruction: str, rig: Rig) -> dict[str, str]:
+def custom_data(episode: int, instruction: str, rig: Rig, session: str = "") -> dict[str, str]:
     """Everything known at the start, as strings for the bag itself: a bag alone still tells what it is."""
     action = rig.action
     convention = {
@@ -49,6 +50,7 @@ def custom_data(episode: int, instruction: str, rig: Rig) -> dict[str, str]:
         "rig_digest": rig.digest(),
         "action_convention": json.dumps(convention),
         "software": json.dumps(software_versions()),
+        "session": session,
     }
 
 
@@ -71,8 +73,10 @@ def episode_json(
     return {
         "schema": SCHEMA,
         "episode": int(data.get("episode", -1)),
+        "session": data.get("session", ""),
         "instruction": data.get("instruction", ""),
         "outcome": outcome,
+        "labelled_ns": time.time_ns(),
         "start_ns": survey.start_ns,
         "end_ns": survey.end_ns,
         "duration_s": round(survey.duration_s, 6),
@@ -125,6 +129,6 @@ def label_episode(directory: Path, outcome: Outcome) -> dict[str, Any]:
     """
     content = read_episode_json(directory)
     content["quality"]["notes"].append(f"relabelled from {content['outcome']} to {outcome}")
-    content["outcome"] = outcome
+    content["outcome"], content["labelled_ns"] = outcome, time.time_ns()
     write_episode_json(directory, content)
     return content

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,34 +9,49 @@ from typing import TYPE_CHECKING, Any
 from rosbags.interfaces import Qos
 
 from robosteer_rig.errors import RobosteerError
-from robosteer_teleop.answer import STATE_SCHEMA, Answer, Now
+from robosteer_teleop.answer import Answer, Now
 from robosteer_teleop.bag_writer import BagWriter
-from robosteer_teleop.episode_record import Outcome, custom_data, episode_json
-from robosteer_teleop.episodes import Command, Conditions, Effect, Limits, State, decide, watch
-from robosteer_teleop.store import EpisodeStore, episode_name
-from robosteer_teleop.streams import Problem, StreamWatch
-from robosteer_teleop.survey import BagSurvey, verify_file
+from robosteer_teleop.episode_record import Outcome, custom_data
+from robosteer_teleop.episodes import (
+    BETWEEN,
+    Command,
+    Conditions,
+    Decision,
+    Effect,
+    Limits,
+    State,
+    decide,
+    watch,
+)
+from robosteer_teleop.filing import Filing
+from robosteer_teleop.session_file import SessionFile, read_session, why_not_resume, write_session
+from robosteer_teleop.status import describe, failure_line
+from robosteer_teleop.store import EpisodeStore
+from robosteer_teleop.streams import StreamWatch
+from robosteer_teleop.survey import verify_file
+from robosteer_teleop.take import NOTES, Take
+from robosteer_teleop.teleop_record import SESSION_TOPIC, STATUS_TOPIC, TeleopRecord
 from robosteer_teleop.topics import Connection, RecordedTopic, definition
 
 if TYPE_CHECKING:
     from robosteer_rig.rig import Rig
 
-
-@dataclasses.dataclass
-class _Current:
-    """The episode that is being recorded, reviewed, or was discarded last."""
-
-    episode: int
-    directory: Path
-    writer: BagWriter
-    started_s: float
-    problems: list[Problem] = dataclasses.field(default_factory=list)
-    notes: list[str] = dataclasses.field(default_factory=list)
-    survey: BagSurvey | None = None
+_OPEN_STATES = (State.COUNTDOWN, State.RECORDING)
+_LABELS: dict[Command, Outcome] = {
+    Command.LABEL_SUCCESS: "success",
+    Command.LABEL_FAILURE: "failure",
+    Command.LABEL_PRACTICE: "practice",
+}
 
 
 class RecordingSession:
-    """One operator's session on one directory. Single-threaded."""
+    """One operator's session on one directory. Single-threaded.
+
+    Attributes:
+        state: where the episode is.
+        message: what the operator should know, one line.
+        announce: called when the state is worth publishing in the middle of a command.
+    """
 
     def __init__(
         self,
@@ -48,6 +62,7 @@ class RecordingSession:
         limits: Limits,
         stream_watch: StreamWatch,
         offered_qos: Callable[[str], Sequence[Qos]] = lambda _: (),
+        allow_change: bool = False,
     ) -> None:
         """Start idle.
 
@@ -58,20 +73,29 @@ class RecordingSession:
             limits: refusal rules.
             stream_watch: of the same topics.
             offered_qos: topic -> QoS of its publishers, asked at the start of each episode.
+            allow_change: another task or rig than the directory's begins a new session instead of being refused.
+
+        Raises:
+            RobosteerError: for a damaged session.json.
         """
-        self._store = store
-        self._rig = rig
+        self._store, self._rig, self._limits, self._watch = store, rig, limits, stream_watch
         self._topics = {topic.name: topic for topic in topics}
-        self._limits = limits
-        self._watch = stream_watch
         self._offered_qos = offered_qos
+        self._allow_change = allow_change
+        self._file = read_session(store.directory)
+        self._compared: tuple[SessionFile | None, str, str] = (None, "", "")
+        self._teleop = TeleopRecord()
         self._latched: dict[str, bytes] = {}
-        self._current: _Current | None = None
-        self._discarded: _Current | None = None
-        self._totals = {"kept": 0, "discarded": 0}
+        self._take: Take | None = None
+        self._filing = Filing(store)
+        self._since_s = 0.0
+        self._lines: list[str] = []
+        self.instruction = ""
         self.state = State.IDLE
         self.message = ""
-        self._lines: list[str] = []
+        self.announce: Callable[[], None] = lambda: None
+
+    # Messages and time --------------------------------------------------------------------------------------------
 
     def receive(self, topic: str, receive_ns: int, data: bytes, now: Now) -> None:
         """Take one serialized message.
@@ -85,31 +109,35 @@ class RecordingSession:
         self._watch.receive(topic, receive_ns, data, now.monotonic_s)
         if self._topics[topic].latched:
             self._latched[topic] = data
-        if self.state is State.RECORDING and self._current is not None:
+        if topic in (STATUS_TOPIC, SESSION_TOPIC):
+            self._teleop.receive(topic, data)
+        if self.state in _OPEN_STATES and self._take is not None:
             try:
-                self._current.writer.write(topic, receive_ns, data)
+                self._take.writer.write(topic, receive_ns, data)
             except OSError as error:
                 self._lines.append(self._fail(error))
 
     def flush(self, now: Now) -> None:
         """Hand what is old enough to the disk; call about 50 times a second."""
-        if self.state is State.RECORDING and self._current is not None:
+        if self.state in _OPEN_STATES and self._take is not None:
             try:
-                self._current.writer.flush(now.wall_ns)
+                self._take.writer.flush(now.wall_ns)
             except OSError as error:
                 self._lines.append(self._fail(error))
 
     def tick(self, now: Now) -> list[str]:
-        """Count rates and enforce the limits; call about 10 times a second.
+        """Count rates, let the countdown run and enforce the limits; call about 10 times a second.
 
         Returns:
             Lines for the operator about what happened by itself since the last call.
         """
         self._watch.tick(now.monotonic_s)
-        decision = watch(self.state, self._conditions("", now), self._limits)
-        if decision is not None and self._current is not None:
-            self._current.notes.append(decision.reason)
-            self._lines.append(self._guarded(lambda: self._close(now, decision.reason)).reason)
+        decision = watch(self.state, self._conditions(now), self._limits)
+        if decision is not None:
+            answer = self._apply(decision, now)
+            if decision.reason:
+                self.message = answer.reason or decision.reason
+                self._lines.append(self.message)
         lines, self._lines = self._lines, []
         return lines
 
@@ -119,70 +147,99 @@ class RecordingSession:
         Args:
             command: what.
             now: this moment.
-            instruction: of the episode; read at `start` only.
+            instruction: of the next episode, where it is asked for.
         """
-        decision = decide(self.state, command, self._conditions(instruction, now), self._limits)
-        if not decision.accepted or decision.effect is None:
+        self.instruction = instruction or self.instruction
+        decision = decide(self.state, command, self._conditions(now), self._limits)
+        if decision.warns and self._take is not None:
+            self._take.warned = True
+        if not decision.accepted:
             return self._answer(accepted=False, reason=decision.reason)
-        effects: dict[Effect, Callable[[], Answer]] = {
-            Effect.OPEN: lambda: self._open(instruction, now),
-            Effect.CLOSE: lambda: self._close(now),
-            Effect.COMMIT_SUCCESS: lambda: self._commit("success"),
-            Effect.COMMIT_FAILURE: lambda: self._commit("failure"),
-            Effect.CLOSE_AND_TRASH: lambda: self._close_and_trash(now),
-            Effect.TRASH: self._trash,
-            Effect.RESTORE: self._restore,
-        }
-        return self._guarded(effects[decision.effect])
+        if decision.effect in (Effect.LABEL, Effect.NOTE):
+            return self._annotate(command)
+        return self._apply(decision, now)
 
     def ready(self, now: Now) -> bool:
         """Whether a start would find every needed stream, or is not to be expected at all."""
-        return self.state is not State.IDLE or not self._watch.live_problems(now.monotonic_s)
+        return self.state not in BETWEEN or not self._watch.live_problems(now.monotonic_s)
 
     def shutdown(self, now: Now) -> Answer | None:
         """Close an unfinished episode as `recovered`; None when there was none."""
+        if self.state is State.COUNTDOWN:
+            self._guarded(lambda: self._drop(now))
         if self.state is State.RECORDING:
             closed = self._guarded(lambda: self._close(now))
             if not closed.accepted:
                 return closed
-        if self.state is not State.REVIEW or self._current is None:
+        if self.state is not State.REVIEW or self._take is None:
             return None
-        self._current.notes.append("the recorder was stopped before the episode was labelled")
+        self._take.notes.append("the recorder was stopped before the episode was labelled")
         return self._guarded(lambda: self._commit("recovered"))
 
     def status(self, now: Now) -> dict[str, Any]:
         """Return the content of the state topic."""
-        current = self._current
-        recording = self.state is State.RECORDING and current is not None
+        take = self._take
+        recording = self.state is State.RECORDING and take is not None
         problems = self._watch.episode_problems(now.monotonic_s) if recording else []
-        problems = problems if self.state is not State.REVIEW or current is None else current.problems
-        live = self._watch.live_problems(now.monotonic_s)
-        counts = self._watch.counts()
+        problems = take.problems if self.state is State.REVIEW and take is not None else problems
+        elapsed_s = now.monotonic_s - self._since_s
         return {
-            "schema": STATE_SCHEMA,
             "state": self.state.value,
-            "episode": current.episode if current is not None else self._store.next_episode,
-            "elapsed_s": round(now.monotonic_s - current.started_s, 2) if recording and current is not None else 0.0,
-            **self._totals,
+            "episode": take.episode if take is not None else self._store.next_episode,
+            "elapsed_s": round(elapsed_s, 2) if recording else 0.0,
+            "countdown_s": round(self._limits.countdown_s - elapsed_s, 1) if self.state is State.COUNTDOWN else 0.0,
+            "label": take.label if take is not None else "success",
+            "note": NOTES[take.note] if take is not None else "",
+            **self._filing.totals,
+            **describe(self._watch, self._topics.values(), problems, now.monotonic_s),
             "free_gib": round(self._store.free_bytes() / 2**30, 2),
-            "ready": not live,
-            "degraded": bool(problems),
-            "problems": [str(problem) for problem in [*live, *problems]],
+            "instruction": self.instruction,
             "message": self.message,
-            "topics": {
-                name: {"count": counts[name], "rate_hz": round(self._watch.rate_hz(name), 1)} for name in self._topics
-            },
         }
 
-    def _conditions(self, instruction: str, now: Now) -> Conditions:
-        current = self._current
+    # What the decisions rest on -----------------------------------------------------------------------------------
+
+    def _conditions(self, now: Now) -> Conditions:
+        take = self._take
         return Conditions(
-            instruction=instruction,
+            instruction=self.instruction,
             stream_problems=tuple(str(problem) for problem in self._watch.live_problems(now.monotonic_s)),
+            session_problem=self._session_problem(),
             free_bytes=self._store.free_bytes(),
-            elapsed_s=now.monotonic_s - current.started_s if current is not None else 0.0,
-            can_undo=self._discarded is not None,
+            needed_bytes=3 * self._filing.longest_bytes,
+            elapsed_s=now.monotonic_s - self._since_s,
+            is_open=take is not None,
+            can_undo=self._filing.discarded is not None,
+            can_delete=self._filing.kept is not None,
+            degraded=tuple(str(problem) for problem in take.problems) if take is not None else (),
+            warned=take.warned if take is not None else False,
         )
+
+    def _session_problem(self) -> str:
+        if self._file is None or self._allow_change or not self.instruction:
+            return ""
+        if self._compared[:2] != (self._file, self.instruction):  # reading a rig takes too long for every tick
+            self._compared = (self._file, self.instruction, why_not_resume(self._file, self.instruction, self._rig))
+        return self._compared[2]
+
+    # Effects ------------------------------------------------------------------------------------------------------
+
+    def _apply(self, decision: Decision, now: Now) -> Answer:
+        effects: dict[Effect, Callable[[], Answer]] = {
+            Effect.NOTHING: lambda: self._enter(decision.state, now),
+            Effect.COUNT: lambda: self._enter(State.COUNTDOWN, now),
+            Effect.OPEN: lambda: self._open(decision.state, now),
+            Effect.MARK_START: lambda: self._mark_start(now),
+            Effect.DROP: lambda: self._drop(now),
+            Effect.CLOSE: lambda: self._close(now, decision.reason),
+            Effect.COMMIT: lambda: self._commit(),
+            Effect.COMMIT_FAILURE: lambda: self._commit("failure"),
+            Effect.CLOSE_AND_TRASH: lambda: self._close(now) and self._trash(),
+            Effect.TRASH: self._trash,
+            Effect.TRASH_LAST: lambda: self._filed(*self._filing.trash_kept()),
+            Effect.RESTORE: self._restore,
+        }
+        return self._guarded(effects[decision.effect or Effect.NOTHING])
 
     def _guarded(self, action: Callable[[], Answer]) -> Answer:
         try:
@@ -190,69 +247,86 @@ class RecordingSession:
         except (OSError, RobosteerError) as error:
             return self._answer(accepted=False, reason=self._fail(error))
 
-    def _open(self, instruction: str, now: Now) -> Answer:
+    def _enter(self, state: State, now: Now) -> Answer:
+        if state not in BETWEEN:
+            self._since_s = now.monotonic_s
+        self.state = state
+        return Answer(True, state)
+
+    def _open(self, state: State, now: Now) -> Answer:
+        if self._file is None or why_not_resume(self._file, self.instruction, self._rig):
+            self._file = SessionFile.new(self.instruction, self._rig)
+            write_session(self._store.directory, self._file)
         connections = [
             Connection(t.name, t.type, definition(t.type), tuple(self._offered_qos(t.name)))
             for t in self._topics.values()
         ]
         episode, directory = self._store.begin()
-        data = custom_data(episode, instruction, self._rig)
-        writer = BagWriter(directory, connections, custom_data=data)
-        self._current = _Current(episode, directory, writer, now.monotonic_s)
-        self._discarded = None
+        data = custom_data(episode, self.instruction, self._rig, self._file.session)
+        self._take = Take(episode, directory, BagWriter(directory, connections, custom_data=data))
+        self._filing.discarded = None
         self._watch.begin_episode(now.monotonic_s, now.wall_ns)
-        self.state = State.RECORDING
+        self._teleop.begin()
         for topic, latched in self._latched.items():
-            writer.write(topic, now.wall_ns, latched)
-        return self._answer(episode=episode, path=directory)
+            self._take.writer.write(topic, now.wall_ns, latched)
+        return self._mark_start(now) if state is State.RECORDING else self._answer(episode=episode, path=directory)
+
+    def _mark_start(self, now: Now) -> Answer:
+        take = self._require_take()
+        take.start_ns = now.wall_ns
+        self._enter(State.RECORDING, now)
+        return self._answer(episode=take.episode, path=take.directory)
+
+    def _drop(self, now: Now) -> Answer:
+        """A cancelled countdown; what was written already goes to the trash and does not count."""
+        if self._take is not None:
+            self._close(now)
+            self._filing.drop(self._take)
+            self._take = None
+        return self._enter(State.READY, now)
 
     def _close(self, now: Now, reason: str = "") -> Answer:
-        current = self._require_current()
-        totals = current.writer.close()
-        current.problems = self._watch.end_episode(now.monotonic_s, now.wall_ns)
-        current.survey = verify_file(current.writer.path, totals)
+        take = self._require_take()
+        totals = take.writer.close()
+        take.problems = self._watch.end_episode(now.monotonic_s, now.wall_ns)
+        take.teleop = self._teleop.content()
+        take.survey = verify_file(take.writer.path, totals)
+        take.notes += [reason] if reason else []
         self.state = State.REVIEW
-        found = [*([reason] if reason else []), *(str(problem) for problem in current.problems)]
-        return self._answer(episode=current.episode, path=current.directory, reason="; ".join(found))
+        found = [*([reason] if reason else []), *(str(problem) for problem in take.problems)]
+        return self._answer(episode=take.episode, path=take.directory, reason="; ".join(found))
 
-    def _commit(self, outcome: Outcome) -> Answer:
-        current = self._require_current()
-        path = self._store.commit(current.episode, self._content(current, outcome))
-        self._current, self.state = None, State.IDLE
-        self._totals["kept"] += 1
-        return self._answer(episode=current.episode, path=path)
+    def _annotate(self, command: Command) -> Answer:
+        take = self._require_take()
+        if command in _LABELS:
+            take.label = _LABELS[command]
+        else:
+            take.note = (take.note + (1 if command is Command.NEXT_NOTE else -1)) % len(NOTES)
+        return self._answer(episode=take.episode, path=take.directory)
 
-    def _close_and_trash(self, now: Now) -> Answer:
-        self._close(now)
-        return self._trash()
+    def _commit(self, outcome: Outcome | None = None) -> Answer:
+        take = self._require_take()
+        self.state = State.SAVING
+        self.announce()
+        return self._filed(take, self._filing.keep(take, outcome or take.label))
 
     def _trash(self) -> Answer:
-        current = self._require_current()
-        path = self._store.trash(current.episode, self._content(current, "discarded"))
-        self._current, self._discarded, self.state = None, current, State.IDLE
-        self._totals["discarded"] += 1
-        return self._answer(episode=current.episode, path=path)
+        take = self._require_take()
+        return self._filed(take, self._filing.trash(take))
+
+    def _filed(self, take: Take, path: Path) -> Answer:
+        self._take, self.state = None, State.READY
+        return self._answer(episode=take.episode, path=path)
 
     def _restore(self) -> Answer:
-        current, self._discarded = self._discarded, None
-        if current is None:
-            raise RuntimeError("undo was accepted without a discarded episode")
-        path = self._store.restore(current.episode)
-        self._current, self.state = current, State.REVIEW
-        self._totals["discarded"] -= 1
-        return self._answer(episode=current.episode, path=path)
+        self._take, path = self._filing.restore()
+        self.state = State.REVIEW
+        return self._answer(episode=self._take.episode, path=path)
 
-    def _content(self, current: _Current, outcome: Outcome) -> dict[str, Any]:
-        if current.survey is None:
-            raise RuntimeError(f"episode {current.episode} was not closed before it was labelled")
-        survey = dataclasses.replace(current.survey, path=current.directory / current.survey.path.name)
-        problems = [problem.to_json() for problem in current.problems]
-        return episode_json(survey, outcome, problems=problems, notes=current.notes)
-
-    def _require_current(self) -> _Current:
-        if self._current is None:
+    def _require_take(self) -> Take:
+        if self._take is None:
             raise RuntimeError(f"state {self.state} without an episode")
-        return self._current
+        return self._take
 
     def _fail(self, error: OSError | RobosteerError) -> str:
         """Give up what failed, without losing what is on the disk, and return one line about it.
@@ -260,27 +334,16 @@ class RecordingSession:
         A closed episode stays in review, so that it can be kept once there is space. An open one ends; its prefix is
         recovered when the recorder starts again.
         """
-        current = self._current
-        found = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        if current is None:
-            self.message = f"recorder: found {found}, expected a writable disk; free some space and start again"
-        elif current.survey is not None:
+        take = self._take
+        self.message = failure_line(take, error)
+        if take is not None and take.survey is not None:
             self.state = State.REVIEW
-            self.message = (
-                f"episode {episode_name(current.episode)}: found {found}, expected to write it; it is still in review: "
-                "free some space and repeat"
-            )
         else:
-            current.writer.abandon()
-            self._current, self.state = None, State.IDLE
-            self.message = (
-                f"episode {episode_name(current.episode)}: found {found}, expected to write it; what was written "
-                f"stays in {current.directory} and is recovered when the recorder starts again; free some space"
-            )
+            if take is not None:
+                take.writer.abandon()
+            self._take, self.state = None, State.READY
         return self.message
 
-    def _answer(
-        self, *, accepted: bool = True, episode: int | None = None, path: Path | None = None, reason: str = ""
-    ) -> Answer:
+    def _answer(self, *, accepted: bool = True, reason: str = "", **found: Any) -> Answer:
         self.message = reason
-        return Answer(accepted, self.state, episode, path, reason)
+        return Answer(accepted, self.state, reason=reason, **found)

@@ -127,6 +127,12 @@ class EpisodeStore:
         """Move a closed recording to the trash."""
         return self._publish(self.partial / episode_name(episode), self.trash_directory, content, "discard")
 
+    def delete(self, episode: int) -> Path:
+        """Move a kept episode to the trash."""
+        path = self._move(self.directory / episode_name(episode), self.trash_directory / episode_name(episode))
+        self.log("delete", episode)
+        return path
+
     def restore(self, episode: int) -> Path:
         """Bring a discarded recording back to where it is reviewed."""
         path = self._move(self.trash_directory / episode_name(episode), self.partial / episode_name(episode))

@@ -10,6 +10,7 @@ from rosbags.interfaces import Qos
 from rosbags.typesys import Stores, get_typestore
 
 from robosteer_rig.errors import RobosteerError
+from robosteer_teleop.teleop_record import SESSION_TOPIC, STATUS_TOPIC
 
 if TYPE_CHECKING:
     from rosbags.typesys.store import Typestore
@@ -20,6 +21,10 @@ JOINT_STATE = "sensor_msgs/msg/JointState"
 FLOAT64 = "std_msgs/msg/Float64"
 STRING = "std_msgs/msg/String"
 STATE_MAX_GAP_S = 0.05  # of the arm's state: the policy's grid is 1/15 s, so a longer gap can hide a whole step
+HAND_TOPIC = "/robosteer/teleop/hand"
+JOY_TOPIC = "/robosteer/teleop/joy"
+TARGET_TOPIC = "/robosteer/teleop/target"
+MEASURED_TOPIC = "/robosteer/teleop/measured"
 _HEADER = "std_msgs/msg/Header"
 
 
@@ -80,6 +85,17 @@ class Connection:
     encoding: str = "ros2msg"
 
 
+TELEOP_TOPICS = (
+    RecordedTopic(SESSION_TOPIC, STRING, latched=True),
+    RecordedTopic(STATUS_TOPIC, STRING),
+    RecordedTopic(HAND_TOPIC, "geometry_msgs/msg/PoseStamped"),
+    RecordedTopic(JOY_TOPIC, "sensor_msgs/msg/Joy"),
+    RecordedTopic(TARGET_TOPIC, "geometry_msgs/msg/PoseStamped"),
+    RecordedTopic(MEASURED_TOPIC, "geometry_msgs/msg/PoseStamped"),
+)
+"""What the teleop node tells; absent where somebody else demonstrates."""
+
+
 @cache
 def _typestore() -> Typestore:
     return get_typestore(Stores.ROS2_KILTED)
@@ -124,6 +140,7 @@ def recorded_topics(rig: Rig) -> tuple[RecordedTopic, ...]:
         RecordedTopic(rig.arm.command_topic, "std_msgs/msg/Float64MultiArray"),
         RecordedTopic(rig.gripper.command_topic, FLOAT64),
         RecordedTopic("/robosteer/guard/status", STRING, latched=True),
+        *TELEOP_TOPICS,
     ]
     return tuple({topic.name: topic for topic in reversed(topics)}.values())[::-1]
 

@@ -42,9 +42,10 @@ def numbers_of(bag, topic):
         return [struct.unpack_from("<d", raw, 4)[0] for _, _, raw in reader.messages(connections)]
 
 
+@pytest.mark.slow
 def test_sigkill_loses_one_chunk_and_no_earlier_episode(tmp_path):
     losses = []
-    for killed in run_child("killed_writers.py", tmp_path, 10):
+    for killed in run_child("killed_writers.py", tmp_path, 50):
         directory = Path(killed["directory"])
         store = EpisodeStore(directory)
         (recovered,) = store.recover_partials()
@@ -95,7 +96,7 @@ def test_a_file_cut_anywhere_keeps_every_whole_message(tmp_path, bag):
     content, ends = path.read_bytes(), message_ends(path)
     assert len(ends) == len(rows)
     chance = random.Random(3)  # noqa: S311
-    cuts = [0, 3, 8, 9, len(content) - 1, *(chance.randrange(len(content)) for _ in range(100))]
+    cuts = [0, 3, 8, 9, len(content) - 1, *(chance.randrange(len(content)) for _ in range(200))]
     for i, cut in enumerate(cuts):
         torn = tmp_path / "torn.mcap"
         torn.write_bytes(content[:cut])
@@ -157,11 +158,11 @@ def test_recovering_nothing_or_onto_something_is_refused(tmp_path, bag):
 def test_full_disk(tmp_path, rig_file):
     result = run_child("full_disk.py", tmp_path, rig_file, 300_000)
     assert result["kept"]
-    assert result["state"] == "idle"
+    assert result["state"] == "ready"
     (line,) = result["lines"]
     assert line.startswith("episode 000001: found File too large")
     assert "\n" not in line
-    assert "found state idle" in result["again"]
+    assert "found state ready" in result["again"]
     store = EpisodeStore(tmp_path)
     (recovered,) = store.recover_partials()
     assert numbers_of(tmp_path / "000000", "/number") == list(range(100))

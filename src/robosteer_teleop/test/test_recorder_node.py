@@ -144,7 +144,7 @@ def test_life_of_episodes(tmp_path, rig_file, start, client):
     client.wait(lambda: client.state.get("ready") and min(t["rate_hz"] for t in client.state["topics"].values()) > 0)
     accepted, answer = client.ask("keep")
     assert not accepted
-    assert "keep: found state idle" in answer["reason"]
+    assert "keep: found state ready" in answer["reason"]
 
     accepted, answer = client.ask("start")
     assert accepted
@@ -175,7 +175,7 @@ def test_life_of_episodes(tmp_path, rig_file, start, client):
     client.wait(recorded_enough(client, 1))
     accepted, answer = client.ask("discard")
     assert answer["path"] == str(directory / "trash/000001")
-    assert client.ask("undo")[1]["state"] == "review"
+    assert client.ask("undo_last")[1]["state"] == "review"
     client.ask("keep_failure")
     assert read_episode_json(directory / "000001")["outcome"] == "failure"
 

@@ -126,10 +126,10 @@ def test_discard_then_undo_then_keep(rehearsal):
     rehearsal.run(1.0)
     assert rehearsal.ask(Command.DISCARD).path == rehearsal.store.directory / "trash/000000"
     assert rehearsal.session.status(rehearsal.now)["discarded"] == 1
-    assert rehearsal.ask(Command.UNDO).state is State.REVIEW
+    assert rehearsal.ask(Command.UNDO_LAST).state is State.REVIEW
     answer = rehearsal.ask(Command.KEEP)
     assert read_episode_json(answer.path)["outcome"] == "success"
-    assert not rehearsal.ask(Command.UNDO).accepted
+    assert not rehearsal.ask(Command.UNDO_LAST).accepted
 
 
 def test_undo_ends_with_the_next_start(rehearsal):
@@ -139,7 +139,7 @@ def test_undo_ends_with_the_next_start(rehearsal):
     rehearsal.ask(Command.START)
     rehearsal.ask(Command.STOP)
     rehearsal.ask(Command.KEEP)
-    assert not rehearsal.ask(Command.UNDO).accepted
+    assert not rehearsal.ask(Command.UNDO_LAST).accepted
 
 
 def test_the_longest_allowed_time_ends_in_review(rehearsal):
@@ -195,7 +195,7 @@ def test_a_failing_disk_ends_the_episode_with_one_line(rehearsal, monkeypatch, c
     def full(*_):
         raise OSError(errno.EIO, "Input/output error")
 
-    writer = rehearsal.session._current.writer
+    writer = rehearsal.session._take.writer
     deadline = time.monotonic() + 30.0
     while writer.path.stat().st_size < writer.bytes_written:  # the writing thread is behind for a moment
         assert time.monotonic() < deadline
@@ -205,9 +205,9 @@ def test_a_failing_disk_ends_the_episode_with_one_line(rehearsal, monkeypatch, c
         rehearsal.run(1.0)
         answer = rehearsal.ask(Command.STOP)
     assert not answer.accepted
-    assert rehearsal.session.state is State.IDLE
+    assert rehearsal.session.state is State.READY
     assert (
-        "episode 000000: found Input/output error" in rehearsal.session.message or "found state idle" in answer.reason
+        "episode 000000: found Input/output error" in rehearsal.session.message or "found state ready" in answer.reason
     )
     assert rehearsal.ask(Command.START).accepted
     (recovered,) = [r for r in rehearsal.store.recover_partials() if r.episode == 0]

@@ -55,14 +55,16 @@ class RecorderNode(StoppableNode):
             self._store,
             rig,
             topics,
-            limits=Limits(self._number("max_episode_s"), int(self._number("min_free_gib") * 2**30)),
+            limits=self._limits(),
             stream_watch=StreamWatch(
                 topics,
                 min_rate_fraction=self._number("min_rate_fraction"),
                 check_clocks=not self.get_parameter("use_sim_time").value,
             ),
             offered_qos=self._raw.offered_qos,
+            allow_change=bool(self.get_parameter("allow_change").value),
         )
+        self._session.announce = self._publish_state
         latched = QoSProfile(
             depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL
         )
@@ -97,7 +99,16 @@ class RecorderNode(StoppableNode):
             "max_episode_s": (300.0, 1.0, 86400.0, "an episode ends by itself after this time, s"),
             "start_patience_s": (3.0, 0.0, 60.0, "a start waits this long for needed streams before it is refused, s"),
             "min_rate_fraction": (0.5, 0.0, 1.0, "no start while a stream is below this share of the rig's rate"),
+            "countdown_s": (0.0, 0.0, 30.0, "between a start and the recording, s"),
+            "preroll_s": (1.0, 0.0, 10.0, "the bag is open this long before the countdown ends, s"),
         }
+        switches = {
+            "strict": "a needed stream that fails ends the running episode",
+            "confirm_degraded": "keeping an episode with failed streams must be asked for twice",
+            "allow_change": "another task or rig than the directory's begins a new session instead of being refused",
+        }
+        for name, text in switches.items():
+            self.declare_parameter(name, False, ParameterDescriptor(description=text, **fixed))
         for name, (default, low, high, text) in numbers.items():
             span = FloatingPointRange(from_value=low, to_value=high)
             descriptor = ParameterDescriptor(description=text, floating_point_range=[span], **fixed)
@@ -108,6 +119,16 @@ class RecorderNode(StoppableNode):
         if not value:
             raise RobosteerError(f"parameter {name}: found '', expected {what}; set it with -p {name}:=...")
         return value
+
+    def _limits(self) -> Limits:
+        return Limits(
+            max_episode_s=self._number("max_episode_s"),
+            min_free_bytes=int(self._number("min_free_gib") * 2**30),
+            countdown_s=self._number("countdown_s"),
+            preroll_s=self._number("preroll_s"),
+            strict=bool(self.get_parameter("strict").value),
+            confirm_degraded=bool(self.get_parameter("confirm_degraded").value),
+        )
 
     def _number(self, name: str) -> float:
         return float(self.get_parameter(name).value or 0.0)
@@ -161,15 +182,15 @@ class RecorderNode(StoppableNode):
         self._session.flush(now)
 
     def _tick(self) -> None:
-        lines = self._session.tick(_now())
-        for line in lines:
+        before = self._session.state
+        self._session.instruction = str(self.get_parameter("instruction").value)
+        for line in self._session.tick(_now()):
             self.get_logger().warning(line)
-        if lines:
+        if self._session.state is not before:
             self._publish_state()
 
     def _publish_state(self) -> None:
         status = self._session.status(_now())
-        status["instruction"] = self.get_parameter("instruction").value
         self._state.publish(String(data=json.dumps(status)))
 
     def _every_second(self) -> None:

@@ -27,7 +27,7 @@ def record(session: RecordingSession, messages: int, size: int) -> list[str]:
         now = Now(10**18 + i * 10**6, i * 1e-3)
         session.receive("/number", now.wall_ns, b"\0\1\0\0" + struct.pack("<d", i) + bytes(size), now)
         lines += session.tick(now)
-        if session.state is State.IDLE:
+        if session.state is State.READY:
             break
         time.sleep(1e-4)
     return lines
@@ -48,7 +48,7 @@ def main() -> None:
     session.command(Command.STOP, start)
     kept = session.command(Command.KEEP, start)
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-    session.command(Command.START, start, instruction="second")
+    session.command(Command.START, start, instruction="first")
     lines = record(session, 10_000, 1000)
     again = session.command(Command.STOP, start)
     print(json.dumps({"kept": kept.accepted, "lines": lines, "state": session.state, "again": again.reason}))

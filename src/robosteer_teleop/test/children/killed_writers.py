@@ -51,35 +51,45 @@ def write(directory: Path, report: int) -> None:
         time.sleep(0.001)
 
 
+AT_ONCE = 10
+
+
+def fork(directory: Path) -> tuple[int, int, Path]:
+    """Start a writer; returns its pid, the end of its report's pipe and its directory."""
+    read_end, write_end = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.close(read_end)
+            write(directory, write_end)
+        finally:
+            os._exit(1)
+    os.close(write_end)
+    return pid, read_end, directory
+
+
+def kill(pid: int, read_end: int, directory: Path, delay_s: float) -> dict[str, object]:
+    """Kill a writer at some moment and read how far it had come."""
+    for _ in range(80):  # past the first chunk, so that there is something to recover
+        os.read(read_end, 8)
+    time.sleep(delay_s)
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    data = b""
+    while part := os.read(read_end, 65536):
+        data += part
+    os.close(read_end)
+    last = struct.unpack("<q", data[-8:])[0] if data else 0
+    return {"directory": str(directory), "last": last, "end_ns": T0 + last * STEP_NS}
+
+
 def main() -> None:
     root, count = Path(sys.argv[1]), int(sys.argv[2])
     chance = random.Random(7)  # noqa: S311
-    writers = []
-    for i in range(count):
-        directory = root / f"writer{i}"
-        read_end, write_end = os.pipe()
-        pid = os.fork()
-        if pid == 0:
-            try:
-                os.close(read_end)
-                write(directory, write_end)
-            finally:
-                os._exit(1)
-        os.close(write_end)
-        writers.append((pid, read_end, directory))
-    for pid, read_end, _ in writers:
-        for _ in range(80):  # past the first chunk, so that there is something to recover
-            os.read(read_end, 8)
-        time.sleep(chance.uniform(0.0, 0.3))
-        os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
     results = []
-    for _, read_end, directory in writers:
-        data = b""
-        while part := os.read(read_end, 65536):
-            data += part
-        last = struct.unpack("<q", data[-8:])[0] if data else 0
-        results.append({"directory": str(directory), "last": last, "end_ns": T0 + last * STEP_NS})
+    for first in range(0, count, AT_ONCE):
+        writers = [fork(root / f"writer{i}") for i in range(first, min(first + AT_ONCE, count))]
+        results += [kill(*writer, chance.uniform(0.0, 0.3)) for writer in writers]
     print(json.dumps(results))
 
 
