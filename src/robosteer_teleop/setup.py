@@ -44,7 +44,11 @@ setup(
     options=OPTIONS,
     zip_safe=False,
     entry_points={
-        "console_scripts": ["recorder = robosteer_teleop.nodes.recorder:main"],
+        "console_scripts": [
+            "recorder = robosteer_teleop.nodes.recorder:main",
+            "teleop = robosteer_teleop.nodes.teleop:main",
+        ],
+        "robosteer.headsets": ["socket = robosteer_teleop.socket_headset:connect"],
         "robosteer.commands": [
             "bag = robosteer_teleop.bag_command:main",
             "teleop = robosteer_teleop.teleop_command:main",

@@ -15,6 +15,7 @@ from launch.substitutions import (
     EqualsSubstitution,
     IfElseSubstitution,
     LaunchConfiguration,
+    NotSubstitution,
     PathJoinSubstitution,
 )
 from launch_ros.actions import Node
@@ -36,6 +37,9 @@ def generate_launch_description() -> LaunchDescription:
     """Declare the arguments and start the stack."""
     share = FindPackageShare("robosteer_bringup")
     sim = LaunchConfiguration("sim")
+    scripted = EqualsSubstitution(LaunchConfiguration("operator"), "scripted")
+    # Beside the episodes, because one recorder at a time uses that directory; mode 0600, gone when the node ends.
+    connection = ParameterValue(PathJoinSubstitution([LaunchConfiguration("out"), ".teleop.json"]), value_type=str)
     rig_file = IfElseSubstitution(sim, "sim_panda.yaml", "fr3_robotiq_zed.yaml")
     simulated_time = ParameterValue(LaunchConfiguration("publish_clock"), value_type=bool)
     arguments = [
@@ -51,17 +55,29 @@ def generate_launch_description() -> LaunchDescription:
         DeclareLaunchArgument("task", default_value="pick up red cube", description="instruction of the episodes"),
         DeclareLaunchArgument(
             "operator",
-            default_value="none",
-            choices=["none", "scripted"],
-            description="who demonstrates; scripted (simulation only) ends the launch when it is done",
+            default_value="quest",
+            choices=["quest", "scripted", "none"],
+            description="who demonstrates: a person with a headset (address and code are printed), the simulated "
+            "cell's own operator, which ends the launch when it is done, or another program of yours",
         ),
         DeclareLaunchArgument(
             "operator",
-            choices=["none"],
+            choices=["quest", "none"],
             description="the scripted operator knows the simulated cell only",
             condition=UnlessCondition(sim),
         ),
-        DeclareLaunchArgument("episodes", default_value="10", description="episodes of the scripted operator"),
+        DeclareLaunchArgument("episodes", default_value="10", description="how many episodes are wanted"),
+        DeclareLaunchArgument(
+            "limits",
+            default_value=IfElseSubstitution(scripted, "normal", "teach"),
+            description="how fast the hand may move the arm: teach, normal or ceiling (0.25, 0.5, 1.0 m/s)",
+        ),
+        DeclareLaunchArgument("host", default_value="auto", description="address that the headset's page is served on"),
+        DeclareLaunchArgument(
+            "countdown",
+            default_value=IfElseSubstitution(scripted, "0.0", "3.0"),
+            description="between pressing A and the recording, s",
+        ),
         DeclareLaunchArgument("first_seed", default_value="0", description="seed of its first scene"),
         DeclareLaunchArgument(
             "publish_clock", default_value="false", choices=["true", "false"], description="run on simulated time"
@@ -98,10 +114,36 @@ def generate_launch_description() -> LaunchDescription:
                 "rig": text("rig"),
                 "directory": text("out"),
                 "instruction": text("task"),
+                "countdown_s": ParameterValue(LaunchConfiguration("countdown"), value_type=float),
+                "confirm_degraded": ParameterValue(NotSubstitution(scripted), value_type=bool),
                 "use_sim_time": simulated_time,
             }
         ],
         on_exit=Shutdown(reason="the recorder ended"),
+    )
+    teleop = Node(
+        package="robosteer_teleop",
+        executable="teleop",
+        output="screen",
+        parameters=[
+            {
+                "rig": text("rig"),
+                "limits": text("limits"),
+                "episodes": whole("episodes"),
+                "host": text("host"),
+                "connection_file": connection,
+                "pose_log_dir": ParameterValue(
+                    PathJoinSubstitution([LaunchConfiguration("out"), "poses"]), value_type=str
+                ),
+                # The scripted operator comes in on the loopback, stands straight and needs no certificate.
+                "align_first": ParameterValue(NotSubstitution(scripted), value_type=bool),
+                "port": ParameterValue(IfElseSubstitution(scripted, "-1", "8443"), value_type=int),
+                "loopback_port": ParameterValue(IfElseSubstitution(scripted, "0", "8080"), value_type=int),
+                "use_sim_time": simulated_time,
+            }
+        ],
+        on_exit=Shutdown(reason="the teleop node ended"),
+        condition=UnlessCondition(EqualsSubstitution(LaunchConfiguration("operator"), "none")),
     )
     operator = Node(
         package="robosteer_sim",
@@ -113,10 +155,11 @@ def generate_launch_description() -> LaunchDescription:
                 "task": text("task"),
                 "episodes": whole("episodes"),
                 "first_seed": whole("first_seed"),
+                "connection_file": connection,
                 "use_sim_time": simulated_time,
             }
         ],
         on_exit=Shutdown(reason="the scripted operator is done"),
-        condition=IfCondition(EqualsSubstitution(LaunchConfiguration("operator"), "scripted")),
+        condition=IfCondition(scripted),
     )
-    return LaunchDescription([*arguments, discovery, robot, recorder, operator])
+    return LaunchDescription([*arguments, discovery, robot, recorder, teleop, operator])

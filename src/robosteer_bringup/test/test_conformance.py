@@ -43,11 +43,12 @@ sys.exit(service.run())
 """
 CELL = {"cell", "guard"}
 TRIALS = ["sim:=true", "checkpoint:=x", "trials:=true", "trial_cells:=[1, 2]"]
+SCRIPTED = CELL | {"recorder", "teleop", "scripted_operator"}
 CASES = [
     ("simulate", [], {"cell"}),
     ("simulate", ["seed:=3", "task:=7", "publish_clock:=true"], {"cell"}),
-    ("record", ["sim:=true"], CELL | {"recorder"}),
-    ("record", ["sim:=true", "operator:=scripted", "episodes:=2", "out:=5"], CELL | {"recorder", "scripted_operator"}),
+    ("record", ["sim:=true"], CELL | {"recorder", "teleop"}),
+    ("record", ["sim:=true", "operator:=scripted", "episodes:=2", "out:=5"], SCRIPTED),
     ("deploy", ["sim:=true", "checkpoint:=a b", "auto_enable:=true"], CELL | {"policy"}),
     ("deploy", TRIALS, CELL | {"policy", "trial_runner"}),
     ("deploy", ["checkpoint:=x", "drivers:=false"], {"watchdog", "guard", "policy"}),
@@ -55,7 +56,7 @@ CASES = [
 PROGRAMS = {
     "robosteer_sim": ("cell", "scripted_operator", "trial_runner"),
     "robosteer_policy": ("guard", "policy"),
-    "robosteer_teleop": ("recorder",),
+    "robosteer_teleop": ("recorder", "teleop"),
 }
 
 

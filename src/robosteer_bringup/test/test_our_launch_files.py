@@ -78,7 +78,8 @@ def test_every_file_is_inside_the_subset_with_every_choice(name: str, arguments:
 
 def test_the_three_stacks_have_these_processes(tmp_path: Path) -> None:
     assert executables(plan("simulate", tmp_path)) == ["cell"]
-    assert executables(plan("record", tmp_path, sim="true")) == ["cell", "guard", "recorder"]
+    assert executables(plan("record", tmp_path, sim="true")) == ["cell", "guard", "recorder", "teleop"]
+    assert executables(plan("record", tmp_path, sim="true", operator="none")) == ["cell", "guard", "recorder"]
     assert executables(plan("record", tmp_path, sim="true", operator="scripted"))[-1] == "scripted_operator"
     deploy = plan("deploy", tmp_path, sim="true", checkpoint="runs/first", trials="true", trial_cells="[3, 5]")
     assert executables(deploy) == ["cell", "guard", "policy", "trial_runner"]
@@ -88,12 +89,23 @@ def test_the_three_stacks_have_these_processes(tmp_path: Path) -> None:
 
 
 def test_text_stays_text_and_numbers_stay_numbers(tmp_path: Path) -> None:
-    cell, _, recorder, operator = plan(
+    cell, _, recorder, teleop, operator = plan(
         "record", tmp_path, sim="true", operator="scripted", task="7", out="2026", episodes="3", first_seed="5"
     ).processes
     assert (parameters(cell)["task"], parameters(cell)["seed"]) == ("7", 5)
     assert (parameters(recorder)["instruction"], parameters(recorder)["directory"]) == ("7", "2026")
     assert (parameters(operator)["episodes"], parameters(operator)["first_seed"]) == (3, 5)
+    assert parameters(operator)["connection_file"] == parameters(teleop)["connection_file"] == "2026/.teleop.json"
+
+
+def test_a_person_is_aligned_counted_down_and_met_with_a_certificate(tmp_path: Path) -> None:
+    person, script = (plan("record", tmp_path, sim="true", operator=who).processes for who in ("quest", "scripted"))
+    recorder, teleop = parameters(person[2]), parameters(person[3])
+    assert (recorder["countdown_s"], recorder["confirm_degraded"]) == (3.0, True)
+    assert (teleop["align_first"], teleop["port"], teleop["limits"]) == (True, 8443, "teach")
+    recorder, teleop = parameters(script[2]), parameters(script[3])
+    assert (recorder["countdown_s"], recorder["confirm_degraded"]) == (0.0, False)
+    assert (teleop["align_first"], teleop["port"], teleop["loopback_port"]) == (False, -1, 0)
 
 
 def test_simulated_time_reaches_every_node(tmp_path: Path) -> None:
@@ -129,7 +141,7 @@ def test_a_velocity_controller_on_hardware_needs_a_watchdog_and_a_proved_limiter
     ("arguments", "complaint"),
     [
         ({}, "franka_bringup: found in none of .* need a ROS 2 installation"),
-        ({"operator": "scripted"}, "operator: found 'scripted', expected one of none"),
+        ({"operator": "scripted"}, "operator: found 'scripted', expected one of quest, none"),
     ],
 )
 def test_hardware_starts_only_when_asked_and_possible(arguments: dict, complaint: str, tmp_path: Path) -> None:

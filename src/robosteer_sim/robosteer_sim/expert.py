@@ -172,6 +172,25 @@ class Expert:
             (7,) joint velocities in rad/s, and the gripper command, 0 open ... 1 closed.
         """
         period = 0.0 if self._time is None else max(0.0, time_s - self._time)
+        twist, gripper = self.steer(joint_position, gripper_position, object_poses, time_s)
+        wanted = damped_least_squares(
+            joint_position, twist, tool=_TOOL, posture=READY_POSITION, posture_gain=_POSTURE_GAIN
+        )
+        return self._smooth(wanted, period), gripper
+
+    def steer(
+        self,
+        joint_position: np.ndarray,
+        gripper_position: float,
+        object_poses: Mapping[str, np.ndarray],
+        time_s: float,
+    ) -> tuple[np.ndarray, float]:
+        """Decide how the tool should move now; arguments as for `act`.
+
+        Returns:
+            (6,) twist of the tool in the base frame, m/s and rad/s, and the gripper command, 0 open ... 1 closed.
+        """
+        period = 0.0 if self._time is None else max(0.0, time_s - self._time)
         self._time = time_s
         tool = forward_kinematics(joint_position, _TOOL)
         pose = object_poses[self.target]
@@ -179,11 +198,7 @@ class Expert:
             self._yaw, self._since, self.attempts = grasp_yaw(pose, tool), time_s, self.attempts + 1
         self._advance(tool[:3, 3], pose, gripper_position, time_s)
         goal, speed = self._goal(tool[:3, 3], pose)
-        twist = self._twist(tool, goal, speed, period)
-        wanted = damped_least_squares(
-            joint_position, twist, tool=_TOOL, posture=READY_POSITION, posture_gain=_POSTURE_GAIN
-        )
-        return self._smooth(wanted, period), self._gripper()
+        return self._twist(tool, goal, speed, period), self._gripper()
 
     def _enter(self, phase: Phase, time_s: float, anchor: np.ndarray) -> None:
         self.phase, self._since, self._anchor = phase, time_s, anchor.copy()

@@ -1,119 +1,74 @@
-"""The scripted operator over real DDS: cell and operator in processes of their own, stand-ins for guard and recorder.
+"""The scripted operator and its hand; the whole way from its headset to an episode is bringup's test_recording.py.
 
-Pins: buttons pressed in another order than a person would; an episode kept that failed; exit code 0 with episodes
-missing; a recording left open by Ctrl-C; commands without stamp or joint names; a missing service that is not named.
+Pins: a clutch that was lost and is never taken again; a hand that runs ahead while the arm does not follow; a button that
+stays pressed; a parameter that makes no sense and a traceback.
 """
 
-import array
-import json
-import signal
-
+import numpy as np
 import pytest
-from sensor_msgs.msg import JointState
-from std_msgs.msg import Float64, Float64MultiArray, String
-from std_srvs.srv import SetBool, Trigger
 
-from .graph import DEADLINE_S, Graph, start
+from robosteer_sim.operator_hand import PATIENCE_FRAMES, PRESS_FRAMES, REGRIP_FRAMES, OperatorHand
+
+from .graph import DEADLINE_S, start
 
 
-class StandIns:
-    """A guard that passes everything on while armed, and a recorder that only notes what is asked of it."""
+class RecordingHeadset:
+    """A headset that keeps what was sent and shows what the test says."""
 
-    def __init__(self, graph, rig):
-        node = graph.node
-        self.calls, self.commands, self.armed = [], [], False
-        self._out = node.create_publisher(Float64MultiArray, rig.arm.command_topic, 10)
-        self._gripper = node.create_publisher(Float64, rig.gripper.command_topic, 10)
-        node.create_subscription(JointState, "/robosteer/teleop/command", self._pass, 10)
-        node.create_subscription(Float64, "/robosteer/teleop/gripper", self._gripper.publish, 10)
-        node.create_service(SetBool, "/guard/arm", self._arm)
-        node.declare_parameter("instruction", "")
-        self._node = node
-        for name in ("start", "stop", "keep", "discard"):
-            node.create_service(Trigger, f"/recorder/{name}", self._note(name))
+    def __init__(self):
+        self.sent, self.state, self.closed = [], {}, False
 
-    def _pass(self, message):
-        self.commands.append(message)
-        if self.armed:
-            self._out.publish(Float64MultiArray(data=array.array("d", message.velocity)))
+    def send(self, position, rotation, *, squeeze=0.0, trigger=0.0, buttons=()):
+        self.sent.append((position, rotation, squeeze, trigger, buttons))
 
-    def _arm(self, request, response):
-        self.armed = request.data
-        self.calls.append("arm" if request.data else "disarm")
-        response.success = True
-        return response
-
-    def _note(self, name):
-        def serve(_request, response):
-            self.calls.append(f"{name}: {self._node.get_parameter('instruction').value}" if name == "start" else name)
-            response.success = True
-            return response
-
-        return serve
+    def close(self):
+        self.closed = True
 
 
 @pytest.fixture
-def graph():
-    found = Graph("recorder")  # the operator sets the instruction on the node of this name
-    yield found
-    found.close()
+def hand():
+    return OperatorHand(RecordingHeadset())
 
 
-@pytest.fixture
-def cell(graph, rig_path):
-    process = start("cell", f"rig:={rig_path}")
-    graph.collect(String, "/cell/state", 1)
-    yield process
-    process.send_signal(signal.SIGINT)
-    process.communicate(timeout=DEADLINE_S)
-    assert process.returncode == 0
+def frames(hand, count, twist=None):
+    for _ in range(count):
+        hand.move(np.zeros(6) if twist is None else twist, 0.01)
+    return hand._headset.sent[-count:]
 
 
-@pytest.mark.usefixtures("cell")
-def test_an_episode_is_shown_and_kept_and_an_interrupted_one_is_discarded(graph, rig, rig_path):
-    stand_ins = StandIns(graph, rig)
-    states = []
-    graph.node.create_subscription(String, "/cell/state", lambda m: states.append(json.loads(m.data)), 10)
-    parameters = [f"rig:={rig_path}", "task:=pick up blue cube", "episodes:=1", "grid_cells:=[17]", "first_seed:=5"]
-    operator = start("scripted_operator", *parameters)
-    graph.until(lambda: operator.poll() is not None, "the end of the session", timeout_s=250)
-    output, problems = operator.communicate()
-    assert operator.returncode == 0, problems
-    lines = output.strip().splitlines()
-    assert lines[-1].startswith("episode 1/1 kept (")
-    assert lines[-1].endswith("s, cell 17)")
-    # A busy machine may spoil an attempt; what was kept was shown, watched, stopped and kept in this order.
-    start_call = "start: pick up blue cube"
-    assert stand_ins.calls[-5:] == ["arm", start_call, "disarm", "stop", "keep"]
-    assert stand_ins.calls.count("keep") == 1
-    assert states[-1]["success"]
-    moving = [c for c in stand_ins.commands if any(c.velocity)]
-    assert all(tuple(c.name) == rig.arm.joints and len(c.velocity) == 7 for c in moving)
-    assert all(c.header.stamp.sec > 0 and not c.position and not c.effort for c in moving)
-    assert max(abs(v) for c in moving for v in c.velocity) <= 1.0
-    assert not any(stand_ins.commands[-1].velocity)
-
-    stand_ins.calls.clear()
-    stand_ins.commands.clear()
-    operator = start("scripted_operator", *parameters)
-    graph.until(lambda: sum(any(c.velocity) for c in stand_ins.commands) > 20, "the second session's motion")
-    operator.send_signal(signal.SIGINT)
-    operator.send_signal(signal.SIGINT)
-    graph.until(lambda: operator.poll() is not None, "the operator's end")
-    _, problems = operator.communicate()
-    assert operator.returncode == 130
-    assert problems.strip() == "scripted_operator: stopped before all episodes were kept"
-    assert stand_ins.calls[-2:] == ["stop", "discard"]
-    assert not any(stand_ins.commands[-1].velocity)
+def test_the_hand_rests_until_the_arm_follows_and_then_moves(hand):
+    twist = np.array([0.1, 0.0, 0.0, 0.0, 0.0, 0.5])
+    hand.gripping = True
+    before = frames(hand, 5, twist)[-1]
+    np.testing.assert_array_equal(before[0], [0.0, 0.0, 1.2])
+    hand._headset.state = {"engaged": True}
+    after = frames(hand, 100, twist)[-1]
+    np.testing.assert_allclose(after[0], [0.1, 0.0, 1.2])
+    np.testing.assert_allclose(after[1] @ [1, 0, 0], [np.cos(0.5), np.sin(0.5), 0], atol=1e-12)
 
 
-@pytest.mark.usefixtures("cell")
-def test_a_missing_guard_is_named(graph, rig_path):
-    operator = start("scripted_operator", f"rig:={rig_path}", "episodes:=1", "use_recorder:=false")
-    graph.until(lambda: operator.poll() is not None, "the operator's end")
-    _, problems = operator.communicate()
-    assert operator.returncode == 1
-    assert problems.strip() == "scripted_operator: service /guard/arm: not seen within 10 s"
+def test_a_lost_clutch_is_let_go_and_taken_again(hand):
+    hand.gripping = True
+    assert [f[2] for f in frames(hand, REGRIP_FRAMES + 1)] == [0.0] * REGRIP_FRAMES + [1.0]  # shown open first
+    hand._headset.state = {"engaged": True}
+    assert {f[2] for f in frames(hand, 100)} == {1.0}
+    hand._headset.state = {"engaged": False, "need_press": True}
+    squeezes = [f[2] for f in frames(hand, PATIENCE_FRAMES + REGRIP_FRAMES + 2)]
+    assert squeezes.count(0.0) == REGRIP_FRAMES
+    assert squeezes[-1] == 1.0
+    assert hand.regrips == 1
+    hand.gripping = False
+    assert {f[2] for f in frames(hand, 3)} == {0.0}
+
+
+def test_a_button_is_pressed_for_a_moment(hand):
+    hand.press("A")
+    hand.close_gripper(1.0)
+    sent = frames(hand, PRESS_FRAMES + 2)
+    assert [f[4] for f in sent] == [("A",)] * PRESS_FRAMES + [()] * 2
+    assert sent[-1][3] == pytest.approx(2 / 3)
+    hand.take_off()
+    assert hand._headset.closed
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""`robosteer teleop`: the operator's link: its certificate and a check-up of a headset."""
+"""`robosteer teleop`: the operator's link: its certificate, a check-up of a headset, replays."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import tyro
 
 from robosteer_teleop.doctor_command import Doctor
+from robosteer_teleop.replay_command import ReplayLog
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,20 +41,24 @@ class Cert:
     action: Certificates
 
 
-Command = Annotated[Cert, tyro.conf.subcommand("cert")] | Annotated[Doctor, tyro.conf.subcommand("doctor")]
+Command = (
+    Annotated[Cert, tyro.conf.subcommand("cert")]
+    | Annotated[Doctor, tyro.conf.subcommand("doctor")]
+    | Annotated[ReplayLog, tyro.conf.subcommand("replay")]
+)
 
 
 def main(argv: list[str]) -> int:
-    """Run `robosteer teleop <cert|doctor> ...`.
+    """Run `robosteer teleop <cert|doctor|replay> ...`.
 
     Raises:
-        RobosteerError: for a certificate that cannot be read or a port that cannot be used.
+        RobosteerError: for a certificate or a log that cannot be read, or a port that cannot be used.
     """
     from robosteer_teleop.server.config import default_tls_directory
 
     config = (tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes)
     command: Any = tyro.cli(Command, prog="robosteer teleop", description=__doc__, args=argv, config=config)  # pyright: ignore[reportArgumentType, reportCallIssue]
-    if isinstance(command, Doctor):
+    if isinstance(command, Doctor | ReplayLog):
         return command.run()
     directory = command.action.directory or default_tls_directory()
     return _renew(directory) if isinstance(command.action, Renew) else _show(directory, command.action.json)

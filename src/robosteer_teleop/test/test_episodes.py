@@ -2,7 +2,8 @@
 
 Pins: a command in the wrong state must change nothing; a start on a silent topic, a full disk, without an instruction
 or in a directory of another task is refused with the reason; time, disk and a failed stream end an episode without
-losing it; the first motion is not cut off by the countdown; one hold of a button discards one episode and not the one before.
+losing it; the first motion is not cut off by the countdown; one hold of a button discards one episode and not the one
+before.
 """
 
 import pytest

@@ -1,7 +1,8 @@
-"""Node `scripted_operator`: shows a task to the robot, episode after episode, through the interface of teleoperation.
+"""Node `scripted_operator`: shows a task to the robot, episode after episode, with a headset's controller in its hand.
 
-It does what a person with a controller does, by the same topics and services: sets the scene up, arms the guard,
-records, moves the arm with velocity commands at 50 Hz, looks at the result, and keeps or discards the episode.
+It does what a person does: sets the scene up, arms the guard, enables teleoperation, squeezes the grip, presses A to
+record, moves its hand, looks at the result, and keeps (A) or discards (B) the episode. Its frames travel through the
+operator's socket like those of any headset.
 """
 
 from __future__ import annotations
@@ -10,30 +11,33 @@ import json
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
 from rclpy.node import Node
 from rclpy.parameter import Parameter
-from sensor_msgs.msg import JointState
-from std_msgs.msg import Float64
-from std_srvs.srv import SetBool, Trigger
+from std_srvs.srv import SetBool
 
 from robosteer_rig.environment import Scene
 from robosteer_rig.errors import RobosteerError
+from robosteer_rig.headset import connect_headset
 from robosteer_rig.rig import load_rig
 from robosteer_sim.expert import Expert
 from robosteer_sim.layout import EXPERT_STREAM, GRID_CELLS, check_scene, scene_random
 from robosteer_sim.nodes.run import ros_process
 from robosteer_sim.nodes.senses import Senses
 from robosteer_sim.nodes.session import Interrupted, Session
+from robosteer_sim.operator_hand import OperatorHand
 from robosteer_sim.tasks import task_card
 
-COMMAND_RATE_HZ = 50.0
+FRAME_RATE_HZ = 72.0
+"""Of a Quest."""
 REST_S = 0.3
-"""Zeros at the end of an episode, before the recording stops."""
+"""Stillness at the end of an episode, before the recording stops."""
+ANSWER_S = 3.0
+"""A button that has had no effect after this time is pressed again."""
 PATIENCE_S = 30.0
 SLOWEST = 20.0
 """How much slower than real time the cell may become before the operator gives up."""
@@ -72,15 +76,15 @@ class ScriptedOperator:
             raise RobosteerError(f"episodes: found {self._episodes}, expected at least 1")
         for cell in self._cells:
             check_scene(Scene(self._task.prompt, cell, self._first_seed))
+        self._connection = Path(str(node.declare_parameter("connection_file", "").value)).expanduser()
         self._node = node
         self._stop = stop
         self._session = Session(node, stop)
         self._senses = Senses(node, self._rig)
         self._expert: Expert | None = None
-        self._recording = False
-        self._command = node.create_publisher(JointState, self._rig.action.command_topic, 10)
-        self._gripper = node.create_publisher(Float64, self._rig.action.gripper_topic, 10)
-        self._timer = node.create_timer(1 / COMMAND_RATE_HZ, self._act, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        self._hand: OperatorHand | None = None
+        self._moved_at = time.monotonic()
+        self._timer = node.create_timer(1 / FRAME_RATE_HZ, self._act, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     def run(self) -> None:
         """All episodes.
@@ -90,6 +94,8 @@ class ScriptedOperator:
             Interrupted: when the process was asked to stop.
         """
         self._session.wait_until(lambda: bool(self._senses.cell), 60.0, "topic /cell/state")
+        self._session.wait_until(self._connection.is_file, 60.0, f"connection_file {self._connection}")
+        self._hand = OperatorHand(connect_headset("socket", self._connection))
         seed, kept, failures = self._first_seed, 0, 0
         while kept < self._episodes:
             scene = Scene(self._task.prompt, self._cells[kept % len(self._cells)], seed)
@@ -109,6 +115,17 @@ class ScriptedOperator:
                     f"{self._max_failures} failures; last reason: {reason}"
                 )
 
+    @property
+    def _grip(self) -> OperatorHand:
+        if self._hand is None:
+            raise RuntimeError("the headset is not on")
+        return self._hand
+
+    @property
+    def _phase(self) -> str:
+        """What the headset says about the recording."""
+        return str(self._grip.state.get("phase", "")) if self._hand is not None else ""
+
     def _perform(self, scene: Scene) -> str | None:
         """One attempt.
 
@@ -116,49 +133,67 @@ class ScriptedOperator:
             None when the episode was kept, else why it was discarded.
         """
         self._set_up(scene)
+        self._grip.gripping = True
+        self._session.wait_until(lambda: self._grip.engaged, PATIENCE_S, "clutch")
         if self._use_recorder:
-            self._session.set_parameters("/recorder", instruction=scene.task)
-            # A machine that has just started many processes may be too slow for the recorder's taste for a while.
-            self._persist(Trigger, "/recorder/start", Trigger.Request())
-            self._recording = True
+            self._press("A", ("recording",))
         self._expert = Expert(self._task.target, scene_random(scene, EXPERT_STREAM))
         reason = self._watch(self._expert)
         self._expert = None
-        self._pause(REST_S)  # zeros, so that the episode ends at rest
+        self._pause(REST_S)  # so that the episode ends at rest
         if reason is None and not self._session_state("success"):
             reason = str(self._session_state("failure") or f"{self._task.target} was not held long enough")
-        self._session.switch("/guard/arm", False)
         self._file(keep=reason is None)
+        self._grip.gripping = False
+        self._session.switch("/guard/arm", False)
         return reason
 
     def _set_up(self, scene: Scene) -> None:
-        """A fresh scene, then the arm under the operator's command."""
+        """A fresh scene, then the arm under the operator's hand."""
         session = self._session
         session.set_parameters("/cell", task=scene.task, grid_cell=scene.grid_cell, seed=scene.seed)
+        if self._use_recorder:
+            session.set_parameters("/recorder", instruction=scene.task)
         count = json.loads(session.trigger("/cell/reset"))["reset_count"]
         session.wait_until(lambda: self._session_state("reset_count") == count, 10.0, "/cell/state after the reset")
         session.wait_until(lambda: self._senses.joint_position is not None, 10.0, f"topic {self._rig.arm.state_topic}")
-        self._arm()
+        self._grip.close_gripper(0.0)
+        self._persist("/guard/arm")
+        self._persist("/teleop/enable")
         # The status of before the arming may still be on its way.
         session.wait_until(lambda: self._senses.guard_fault() is None, 2.0, "/robosteer/guard/status without fault")
 
-    def _arm(self) -> None:
-        """Right after a start the guard may not have heard of the arm yet."""
-        self._persist(SetBool, "/guard/arm", SetBool.Request(data=True))
-
-    def _persist(self, kind: type, service: str, request: object) -> None:
-        """Press a button until it is accepted, commanding zeros meanwhile."""
+    def _persist(self, service: str) -> None:
+        """Switch something on until it is accepted: right after a start a node may not have heard of the arm yet."""
         patience = time.monotonic() + PATIENCE_S
         while True:
-            answer = self._session.call(kind, service, request)
+            answer = self._session.call(SetBool, service, SetBool.Request(data=True))
             if answer.success:
                 return
             if time.monotonic() > patience:
                 raise RobosteerError(f"{service}: refused for {PATIENCE_S:g} s, {answer.message}")
             self._pause(0.2)
 
+    def _press(self, button: str, phases: tuple[str, ...]) -> None:
+        """Press a button until the headset shows one of the phases."""
+        started = time.monotonic()
+        while self._phase not in phases:
+            self._grip.press(button)
+            self._until_phase(phases)
+            if self._phase not in phases and time.monotonic() - started > PATIENCE_S:
+                found, notice = self._phase, self._grip.state.get("notice", "")
+                wanted = " or ".join(phases)
+                raise RobosteerError(f"button {button}: found phase {found} in the end, expected {wanted}; {notice}")
+
+    def _until_phase(self, phases: tuple[str, ...]) -> None:
+        """Wait for what a button should cause; not for ever."""
+        until = time.monotonic() + ANSWER_S
+        self._session.wait_until(
+            lambda: self._phase in phases or time.monotonic() > until, ANSWER_S + 5.0, "the headset's state"
+        )
+
     def _pause(self, duration_s: float) -> None:
-        """Spin for a while, commanding zeros."""
+        """Spin for a while, hand at rest."""
         until = time.monotonic() + duration_s
         self._session.wait_until(lambda: time.monotonic() > until, duration_s + 5.0, "a pause")
 
@@ -181,43 +216,41 @@ class ScriptedOperator:
 
     def _file(self, *, keep: bool) -> None:
         """Stop recording, and keep or discard the episode."""
-        if self._use_recorder:
-            self._session.trigger("/recorder/stop")
-            self._session.trigger("/recorder/keep" if keep else "/recorder/discard")
-            self._recording = False
+        if not self._use_recorder:
+            return
+        self._press("A", ("review",))  # a fault of the guard has ended the recording already
+        self._press("A" if keep else "B", ("ready", "idle"))
 
     def _act(self) -> None:
-        """50 Hz: the expert's command, or zeros when there is nothing to do; nothing while blind."""
-        position = self._senses.joint_position
-        if position is None or not self._senses.cell:
+        """At the headset's rate: the expert's motion, or a hand at rest."""
+        now = time.monotonic()
+        period, self._moved_at = now - self._moved_at, now
+        if self._hand is None:
             return
-        velocity, gripper = np.zeros(len(self._rig.arm.joints)), None
-        if self._expert is not None:
-            velocity, gripper = self._expert.act(
+        twist, position = np.zeros(6), self._senses.joint_position
+        if self._expert is not None and position is not None and self._hand.engaged:
+            twist, gripper = self._expert.steer(
                 position, self._senses.gripper_position, self._senses.object_poses(), self._senses.time_s
             )
-        self._send(velocity)
-        if gripper is not None:
-            self._gripper.publish(Float64(data=float(gripper)))
-
-    def _send(self, velocity: Sequence[float] | np.ndarray) -> None:
-        message = JointState(name=list(self._rig.arm.joints), velocity=[float(v) for v in velocity])
-        message.header.stamp = self._node.get_clock().now().to_msg()
-        self._command.publish(message)
+            self._hand.close_gripper(gripper)
+        self._hand.move(twist, min(period, 0.05))
 
     def abandon(self) -> None:
         """After an interruption: let go of the arm, and discard what was being recorded."""
         self._expert = None
-        self._send(np.zeros(len(self._rig.arm.joints)))
-        if not self._recording:
+        if self._hand is None:
             return
-        self._stop.clear()  # A second signal interrupts this, too.
-        for name in ("/recorder/stop", "/recorder/discard"):
-            self._session.call(Trigger, name, Trigger.Request(), timeout_s=1.0)
+        self._hand.gripping = False
+        if self._use_recorder and self._phase in ("recording", "review"):
+            self._stop.clear()  # A second signal interrupts this, too.
+            self._press("A", ("review",))
+            self._press("B", ("ready", "idle"))
 
     def close(self) -> None:
-        """Stop the timer and the executor."""
+        """Take the headset off; stop the timer and the executor."""
         self._node.destroy_timer(self._timer)
+        if self._hand is not None:
+            self._hand.take_off()
         self._session.close()
 
 

@@ -94,6 +94,7 @@ class TeleopCore:
     """One operator's hand on one arm. Single-threaded.
 
     Attributes:
+        config: what it was told.
         alignment: where the operator stands; None until measured.
         scaling: of the hand's motion.
         enabled: the arming switch.
@@ -104,7 +105,7 @@ class TeleopCore:
 
     def __init__(self, config: CoreConfig) -> None:
         """Start disabled and open."""
-        self._config = config
+        self.config = config
         self.alignment = Alignment(config.yaw) if config.yaw is not None else None
         self.scaling = config.scaling
         self.enabled = False
@@ -145,10 +146,12 @@ class TeleopCore:
     # What happens -------------------------------------------------------------------------------------------------
 
     def enable(self, on: bool) -> None:
-        """The arming switch; off opens the clutch."""
+        """The arming switch; off opens the clutch, on takes the target to where the arm is."""
         self.enabled = on
         if not on:
             self.fault("disabled")
+        elif not self.engaged:
+            self._limiter.motion = None  # somebody else may have moved the arm meanwhile
 
     def connect(self) -> None:
         """A new connection of the operator: nothing is known of the hand."""
@@ -237,12 +240,12 @@ class TeleopCore:
         elif now_s - self._frame_s > STALE_S:
             self.fault("stale")
         if measured is not None and (
-            self._limiter.motion is None or (self._config.follow_measured and not self.engaged)
+            self._limiter.motion is None or (self.config.follow_measured and not self.engaged)
         ):
             self._limiter.rest_at(measured)
         if not self.engaged or self._goal is None or measured is None:
             return Target(self._limiter.motion, False, Flags(jump=self._jump, joint=slow < 1.0), self._gripper)
-        limited = self._limiter.step(self._goal, measured, self._config.limits.slowed(slow), TICK_S)
+        limited = self._limiter.step(self._goal, measured, self.config.limits.slowed(slow), TICK_S)
         flags = Flags(limited.box, limited.leash, limited.speed, self._jump, slow < 1.0)
         return Target(limited.motion, True, flags, self._gripper)
 
@@ -281,5 +284,5 @@ class TeleopCore:
         self._goal = None
 
     def _grip(self, trigger: float, now_s: float) -> None:
-        closed = self._binary.update(trigger, now_s) if self._config.binary_gripper else streamed(trigger)
+        closed = self._binary.update(trigger, now_s) if self.config.binary_gripper else streamed(trigger)
         self._gripper = closed

@@ -1,0 +1,127 @@
+"""What the node `teleop` publishes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from builtin_interfaces.msg import Time
+from geometry_msgs.msg import PoseStamped
+from rclpy.node import Node
+from rclpy.qos import QoSProfile
+from sensor_msgs.msg import JointState, Joy
+from std_msgs.msg import Float64, Float64MultiArray, String
+
+from robosteer_rig.parts import JOINT_STATE_TYPE
+from robosteer_rig.rig import Rig
+from robosteer_teleop.control.core import Target, TeleopCore
+from robosteer_teleop.control.frames import Alignment, Pose
+from robosteer_teleop.control.rotations import quaternion_from_matrix
+from robosteer_teleop.nodes.recorder_link import LATCHED
+from robosteer_teleop.nodes.teleop_parameters import CARTESIAN, TeleopParameters
+from robosteer_teleop.protocol import Buttons
+from robosteer_teleop.server import LinkEvent, ReceivedFrame
+from robosteer_teleop.teleop_record import SESSION_TOPIC, STATUS_TOPIC
+from robosteer_teleop.topics import HAND_TOPIC, JOY_TOPIC, MEASURED_TOPIC, TARGET_TOPIC
+
+HAND_FRAME = "xr_local_floor"
+"""The hand's frame: WebXR's local-floor in the robot's axes, turned by the operator's yaw."""
+_BUTTONS = (Buttons.TRIGGER, Buttons.SQUEEZE, Buttons.STICK, Buttons.A, Buttons.B)
+
+
+class TeleopTopics:
+    """Publishers and the messages they send."""
+
+    def __init__(self, node: Node, rig: Rig, parameters: TeleopParameters) -> None:
+        """Create the publishers.
+
+        Args:
+            node: publishes.
+            rig: names the topics and frames.
+            parameters: of the node.
+        """
+        self._node, self._rig = node, rig
+        self._as_joint_state = str(rig.action.command_type) == JOINT_STATE_TYPE
+        kind = JointState if self._as_joint_state else Float64MultiArray
+        self._command = node.create_publisher(kind, rig.action.command_topic, 10)
+        self._gripper = node.create_publisher(Float64, rig.action.gripper_topic, 10)
+        self._hand = node.create_publisher(PoseStamped, HAND_TOPIC, 10)
+        self._joy = node.create_publisher(Joy, JOY_TOPIC, 10)
+        self._target = node.create_publisher(PoseStamped, TARGET_TOPIC, 10)
+        self._measured = node.create_publisher(PoseStamped, MEASURED_TOPIC, 10)
+        self._status = node.create_publisher(String, STATUS_TOPIC, 10)
+        self._session = node.create_publisher(String, SESSION_TOPIC, LATCHED)
+        self._pose_target = None
+        if parameters.output == CARTESIAN:
+            self._pose_target = node.create_publisher(PoseStamped, parameters.target_topic, QoSProfile(depth=1))
+        self._count = -1
+
+    def _stamp(self) -> Time:
+        return self._node.get_clock().now().to_msg()
+
+    def command(self, velocity: Sequence[float] | np.ndarray, gripper: float | None) -> None:
+        """Joint velocities (7,) rad/s in the rig's order, and the gripper command, if any."""
+        values = [float(v) for v in velocity]
+        if self._as_joint_state:
+            message = JointState(name=list(self._rig.arm.joints), velocity=values)
+            message.header.stamp = self._stamp()
+        else:
+            message = Float64MultiArray(data=values)
+        self._command.publish(message)
+        if gripper is not None:
+            self._gripper.publish(Float64(data=gripper))
+
+    def target_pose(self, pose: Pose) -> None:
+        """The impedance controller's target."""
+        if self._pose_target is not None:
+            self._pose_target.publish(self._pose(pose, self._rig.frames.base))
+
+    def poses(self, target: Target, measured: Pose | None) -> None:
+        """Target and measured pose, for the bag."""
+        if target.motion is not None:
+            self._target.publish(self._pose(target.motion.pose, self._rig.frames.base))
+        if measured is not None:
+            self._measured.publish(self._pose(measured, self._rig.frames.base))
+
+    def hand(self, received: ReceivedFrame, core: TeleopCore) -> None:
+        """The controller's pose and buttons, once per frame, stamped with this host's clock."""
+        if received.count == self._count:
+            return
+        self._count = received.count
+        frame = received.frame
+        if frame.tracked:
+            alignment = core.alignment or Alignment()
+            pose = alignment.to_base(np.array(frame.position), np.array(frame.orientation))
+            self._hand.publish(self._pose(pose, HAND_FRAME))
+        joy = Joy(
+            axes=[frame.trigger, frame.squeeze, *frame.stick], buttons=[int(b in frame.buttons) for b in _BUTTONS]
+        )
+        joy.header.stamp, joy.header.frame_id = self._stamp(), str(frame.seq)
+        self._joy.publish(joy)
+
+    def event(self, event: LinkEvent) -> None:
+        """An event of the link, on the console."""
+        logger = self._node.get_logger()
+        text = f"{event.kind} {json.dumps(event.detail, default=str)}"
+        if event.fault:
+            logger.warning(text)
+        else:
+            logger.debug(text)
+
+    def status(self, status: dict[str, Any]) -> None:
+        """The core's state."""
+        self._status.publish(String(data=json.dumps(status)))
+
+    def session(self, session: dict[str, Any]) -> None:
+        """What holds for the session."""
+        self._session.publish(String(data=json.dumps(session)))
+
+    def _pose(self, pose: Pose, frame_id: str) -> PoseStamped:
+        message = PoseStamped()
+        message.header.stamp, message.header.frame_id = self._stamp(), frame_id
+        point, turn = message.pose.position, message.pose.orientation
+        point.x, point.y, point.z = (float(v) for v in pose.position)
+        turn.x, turn.y, turn.z, turn.w = (float(v) for v in quaternion_from_matrix(pose.rotation))
+        return message
