@@ -1,7 +1,7 @@
 """The scripted operator and its hand; the whole way from its headset to an episode is bringup's test_recording.py.
 
-Pins: a clutch that was lost and is never taken again; a hand that runs ahead while the arm does not follow; a button that
-stays pressed; a parameter that makes no sense and a traceback.
+Pins: a clutch that was lost and is never taken again; a hand that runs ahead while the arm does not follow; a button
+that stays pressed; a parameter that makes no sense and a traceback.
 """
 
 import numpy as np
