@@ -32,7 +32,7 @@ setup(
     maintainer_email="maintainers@robosteer.org",
     python_requires=">=3.11",
     packages=find_packages(exclude=["test", "test.*"]),
-    package_data={PACKAGE: ["py.typed", "report/*.j2"]},
+    package_data={PACKAGE: ["py.typed", "report/*.j2", "quality/*.j2"]},
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{PACKAGE}"]),
         (f"share/{PACKAGE}", ["package.xml"]),

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from robosteer_training.dataset import Dataset
 
 _BLOCK = 64
+MAX_NORMALISED = 100.0  # Sound data stay below 10; a wrong unit or a constant dimension gives hundreds.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,6 +148,17 @@ def model_frames(dataset: Dataset, checkpoint: Checkpoint, action_tokens: Action
         horizon=config.action_horizon,
         fast=fast,
     )
+
+
+def _require_sane(name: str, normalised: np.ndarray) -> None:
+    """Stop before a loss explodes: one constant dimension in the statistics turns noise into thousands."""
+    largest = np.abs(normalised).max(axis=0)
+    worst = int(np.argmax(largest))
+    if not largest[worst] <= MAX_NORMALISED:
+        raise RobosteerError(
+            f"{name}: found a normalised value of {largest[worst]:.4g} in dimension {worst}, expected at most "
+            f"{MAX_NORMALISED:g}; the checkpoint's statistics do not fit this data: compare units, joint order and rig"
+        )
 
 
 def _vectors(dataset: Dataset, transforms: Transforms, *, answers: bool) -> dict[str, np.ndarray]:

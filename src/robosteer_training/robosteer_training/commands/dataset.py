@@ -60,20 +60,37 @@ class Verify:
     """Print JSON."""
 
 
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """Say whether a dataset is fit to be trained on: quality.html and quality.json. Exit code 1 when it is not."""
+
+    dataset: tyro.conf.Positional[Path]
+    """The dataset, as `robosteer convert` made it."""
+    out: Path | None = None
+    """Directory for the two files; by default the dataset's own."""
+    max_normalised: float = 50.0
+    """Hard stop: largest state or action normalised by the dataset's 1st and 99th percentile."""
+    json: bool = False
+    """Print the content of quality.json."""
+
+
 Command = (
     Annotated[Export, tyro.conf.subcommand("export")]
     | Annotated[Import, tyro.conf.subcommand("import")]
     | Annotated[Verify, tyro.conf.subcommand("verify")]
+    | Annotated[Report, tyro.conf.subcommand("report")]
 )
 
 
 def main(argv: list[str]) -> int:
-    """Run `robosteer dataset <export|import|verify> ...`.
+    """Run `robosteer dataset <export|import|verify|report> ...`.
 
     Raises:
         RobosteerError: for anything that does not fit together.
     """
     command: Any = tyro.cli(Command, prog="robosteer dataset", description=__doc__, args=argv)  # pyright: ignore[reportArgumentType, reportCallIssue]
+    if isinstance(command, Report):
+        return _report(command)
     run: Callable[[Any], dict[str, Any]] = {Export: _export, Import: _import, Verify: _verify}[type(command)]
     report = run(command)
     if command.json:
@@ -115,6 +132,28 @@ def _verify(command: Verify) -> dict[str, Any]:
     from robosteer_training.lerobot.verify import verify
 
     return dataclasses.asdict(verify(command.lerobot))
+
+
+def _report(command: Report) -> int:
+    from robosteer_training.dataset import load_dataset
+    from robosteer_training.files import write_bytes, write_json
+    from robosteer_training.quality.judge import judge
+    from robosteer_training.quality.measure import Limits, measure
+    from robosteer_training.quality.page import render
+
+    dataset = load_dataset(command.dataset)
+    report = measure(dataset)
+    errors, warnings = judge(report, Limits(max_normalised=command.max_normalised))
+    out = command.out or command.dataset
+    content = {**report, "errors": errors, "warnings": warnings}
+    write_json(out / "quality.json", content)
+    write_bytes(out / "quality.html", render(dataset, report, errors, warnings).encode())
+    if command.json:
+        print(json.dumps(content))
+    else:
+        lines = [*(f"stop: {line}" for line in errors), *(f"warning: {line}" for line in warnings)]
+        print("\n".join([*lines, f"{out / 'quality.html'}: {len(errors)} errors, {len(warnings)} warnings"]))
+    return 1 if errors else 0
 
 
 @contextlib.contextmanager

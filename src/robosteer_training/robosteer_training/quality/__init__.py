@@ -1,0 +1,1 @@
+"""Is a dataset fit to be trained on? Numbers, warnings and a page."""
