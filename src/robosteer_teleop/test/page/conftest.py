@@ -28,8 +28,12 @@ def chromium():
 
 
 @pytest.fixture
-def server(tmp_path):
-    config = ServerConfig(host="127.0.0.1", port=0, loopback_port=0, tls_directory=tmp_path, takeover_s=0.2)
+def config(tmp_path):
+    return ServerConfig(host="127.0.0.1", port=0, loopback_port=0, tls_directory=tmp_path, takeover_s=0.2)
+
+
+@pytest.fixture
+def server(config):
     with OperatorServer(config) as running:
         yield running
 
@@ -74,14 +78,14 @@ class Quest:
     def run(self, script, argument=None):
         return self.page.evaluate(script, argument)
 
-    def until(self, condition, what="the condition"):
-        end = time.monotonic() + PATIENCE_S
+    def until(self, condition, what="the condition", patience_s=PATIENCE_S):
+        end = time.monotonic() + patience_s
         while time.monotonic() < end:
             value = condition()
             if value:
                 return value
             self.page.wait_for_timeout(10)
-        raise AssertionError(f"waited {PATIENCE_S} s for {what}; page errors {self.errors[:3]}")
+        raise AssertionError(f"waited {patience_s} s for {what}; page errors {self.errors[:3]}")
 
     def fresh(self, condition=lambda received: True, what="a frame"):
         """The first frame from now on that meets a condition."""
