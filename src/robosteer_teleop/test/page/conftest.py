@@ -1,5 +1,6 @@
 """The shipped page in a real Chromium with an emulated Quest 3, against the real server."""
 
+import functools
 import shutil
 import time
 from pathlib import Path
@@ -114,11 +115,12 @@ class Quest:
 
 
 @pytest.fixture
-def open_page(chromium, server):
+def make_quest():
+    """Return a function that opens a page for a browser and a server; closes them and looks for errors of the page."""
     opened = []
 
-    def make(**options):
-        opened.append(Quest(chromium, server, **options))
+    def make(browser, server, **options):
+        opened.append(Quest(browser, server, **options))
         return opened[-1]
 
     yield make
@@ -126,6 +128,11 @@ def open_page(chromium, server):
         quest.context.close()
     for quest in opened:
         assert not quest.errors, quest.errors[:3]
+
+
+@pytest.fixture
+def open_page(chromium, server, make_quest):
+    return functools.partial(make_quest, chromium, server)
 
 
 @pytest.fixture

@@ -15,13 +15,13 @@ import time
 
 import numpy as np
 import pytest
-from robosteer_teleop.pose_log import LoggedCore
-from robosteer_teleop.steering import Steering
 
 from robosteer_teleop.control.core import STALE_S, TICK_S, CoreConfig
 from robosteer_teleop.control.frames import Pose
 from robosteer_teleop.episodes import State
+from robosteer_teleop.pose_log import LoggedCore
 from robosteer_teleop.server import OperatorServer
+from robosteer_teleop.steering import Steering
 
 SLOWER = 20.0
 HOME = Pose(np.array([0.45, 0.0, 0.35]), np.diag([1.0, -1.0, -1.0]))
