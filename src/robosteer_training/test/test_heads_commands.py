@@ -160,7 +160,7 @@ def test_analyses_and_their_figures(place, selection, tmp_path, capsys):
     scores = ["--cache", place / "c_pi05", "--k", 3]
     runs = {
         "bootstrap": [*reads, "--samples", 20],
-        "null": [*reads, "--permutations", 9],
+        "null": [*reads, "--permutations", 9, "--shuffle", "swap"],
         "redundancy": reads,
         "stability": [*scores, "--ms", 1, 3],
         "classify": [*scores, "--m", 2, "--selections", selection, "--positive", TASKS[1]],
@@ -294,14 +294,14 @@ def test_the_report_is_one_page_that_asks_for_nothing(place, selection, two_task
     found = told(capsys, *options, "--dataset", two_tasks.path, "--base", place / "pi05")
     assert found["left_out"] == {}
     assert found["sections"] == [
-        *("map", "bootstrap", "null", "stability", "redundancy", "votes", "neighbours", "attention"),
+        *("map", "bootstrap", "null", "clock", "stability", "redundancy", "votes", "neighbours", "attention"),
     ]
     text = page.read_text()
     outside = re.findall(r"""(?:src|href)\s*=\s*["'](?!#|data:)[^"']*|url\((?!#|["']?data:)[^)]*\)|@import""", text)
     assert outside == []
     assert "<script" not in text
     images = re.findall(r'src="data:image/([a-z+]+);base64,([^"]*)"', text)
-    assert len(images) == 10
+    assert len(images) == 11
     for kind, data in images:
         raw = base64.b64decode(data)
         assert b"<svg" in raw if kind == "svg+xml" else Image.open(io.BytesIO(raw)).size[0] > 100

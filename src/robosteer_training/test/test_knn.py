@@ -7,6 +7,8 @@ answered with numbers.
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from robosteer_rig.errors import RobosteerError
 from robosteer_training.heads import neighbours
@@ -60,6 +62,20 @@ def test_scores_equal_an_independent_float64_program(metric, block_bytes, monkey
     np.testing.assert_allclose(got.subset_mse, mse, rtol=1e-5)
     assert got.heads == sets[int(np.argmin(mse))]
     assert got.best_k == (3, 10, 20)[int(np.argmin(mse))]
+
+
+@given(frames=st.integers(12, 61), levels=st.integers(1, 3), seed=st.integers(0, 10_000))
+@settings(max_examples=20, deadline=None)
+def test_ties_are_broken_by_frame_whatever_the_size(frames, levels, seed):
+    """Vectors of few levels tie everywhere; some are all zero."""
+    rng = np.random.default_rng(seed)
+    z = rng.integers(-levels, levels + 1, (1, frames, 2, 3)).astype(np.float32)
+    actions, episode = rng.normal(size=(frames, 3)), np.arange(frames) * 3 // frames
+    for metric in ("cosine", "euclidean"):
+        got = score_heads(z, actions, episode, m=1, ks=(1, 4), metric=metric)
+        scores, _, sets = reference(z, actions, episode, (1, 4), 1, metric)
+        np.testing.assert_allclose(got.scores, scores, rtol=1e-12)
+        assert got.heads in sets
 
 
 def test_a_planted_head_is_found_and_shuffled_actions_lose_it():

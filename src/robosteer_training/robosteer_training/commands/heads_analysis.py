@@ -179,6 +179,9 @@ class Bootstrap(ReadsSelection):
 class Null(ReadsSelection):
     """Shuffle the actions across episodes: a p-value for every head."""
 
+    shuffle: Literal["rotate", "swap"] = "rotate"
+    """rotate: do heads know anything about the actions? swap (actions of another episode at the same share of its
+    length): do they know more than how far the episode has come?"""
     permutations: int = 200
     """Shuffles; the smallest possible p-value is 1 / (1 + this)."""
     seed: int = 0
@@ -193,7 +196,13 @@ class Null(ReadsSelection):
         source, selection, settings, k = self.open()
         with progress("scores") as report:
             found = permutation_null(
-                source, settings, k, permutations=self.permutations, seed=self.seed, progress=report
+                source,
+                settings,
+                k,
+                shuffle=self.shuffle,
+                permutations=self.permutations,
+                seed=self.seed,
+                progress=report,
             )
         total = selection.scores.size
         lines = [f"{found['significant']} of {total} heads predict better than chance (family-wise p <= 0.05, k = {k})"]

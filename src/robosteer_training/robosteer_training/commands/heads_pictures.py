@@ -98,14 +98,14 @@ class Attention(Command):
             raise RobosteerError(f"--stride: found {self.stride}, expected 1 or more")
         dataset, frames, maps = self._maps()
         files = ["attention.png"]
-        write_bytes(self.out / files[0], png(stills(maps, frames.images)))
+        write_bytes(self.out / files[0], png(stills(maps, frames.images, dataset.rate_hz)))
         if self.rerun:
             files.append("attention.rrd")
             recording(self.out / files[-1], maps, frames.images, dataset.stamp_ns)
         if self.film:
             files.append("attention.mp4")
             with progress("film") as report:
-                film(self.out / files[-1], maps, frames.images, dataset.rate_hz / self.stride, report)
+                film(self.out / files[-1], maps, frames.images, dataset.rate_hz, self.stride, report)
         share = {slot: float(heat.sum((2, 3)).mean()) for slot, heat in maps.maps.items()}
         told = ", ".join(f"{slot} {100 * value:.0f} %" for slot, value in share.items())
         text = f"{self.out}: {', '.join(files)}; attention on {told}, elsewhere {100 * maps.elsewhere.mean():.0f} %"

@@ -5,7 +5,7 @@ Both work on neighbours and errors that are computed once; no head is scored aga
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from robosteer_training.heads.knn import KnnProblem, knn_problem, mean_actions
 from robosteer_training.heads.select import KnnSettings, Progress, excluded_heads
 from robosteer_training.heads.source import Source
 
+Shuffle = Literal["rotate", "swap"]
 _PERMUTATIONS_AT_ONCE = 32
 
 
@@ -106,11 +107,27 @@ def bootstrap(
 def shuffled_order(episode_index: np.ndarray, random: np.random.Generator) -> np.ndarray:
     """An order of the frames that breaks the tie between activations and actions but keeps actions smooth in time.
 
-    The episodes are put in a random order, joined, and the whole is turned by a random number of frames.
+    Every episode is turned by a random number of frames of its own, so that episodes that follow one course no longer
+    run side by side; then they are joined in a random order.
     """
-    names = random.permutation(np.unique(episode_index))
-    order = np.concatenate([np.flatnonzero(episode_index == name) for name in names])
-    return np.roll(order, int(random.integers(len(order))))
+    turned = []
+    for name in random.permutation(np.unique(episode_index)):
+        frames = np.flatnonzero(episode_index == name)
+        turned.append(np.roll(frames, int(random.integers(len(frames)))))
+    return np.concatenate(turned)
+
+
+def swapped_order(episode_index: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """For every frame a frame of another episode at the same share of its length; episodes are dealt out anew.
+
+    What only knows how far an episode has come predicts these actions as well as the real ones.
+    """
+    names = np.unique(episode_index)
+    order = np.empty(len(episode_index), np.int64)
+    for name, other in zip(names, random.permutation(names), strict=True):
+        own, theirs = np.flatnonzero(episode_index == name), np.flatnonzero(episode_index == other)
+        order[own] = theirs[np.linspace(0, len(theirs) - 1, len(own)).round().astype(int)]
+    return order
 
 
 def permutation_null(
@@ -118,6 +135,7 @@ def permutation_null(
     settings: KnnSettings,
     k: int,
     *,
+    shuffle: Shuffle = "rotate",
     permutations: int = 200,
     seed: int = 0,
     progress: Progress | None = None,
@@ -131,6 +149,8 @@ def permutation_null(
         source: activations.
         settings: position and metric.
         k: number of neighbours.
+        shuffle: "rotate" (`shuffled_order`) asks whether heads know anything about the actions; "swap"
+            (`swapped_order`) whether they know more than how far the episode has come.
         permutations: shuffles; the smallest possible p-value is 1 / (1 + permutations).
         seed: of the shuffles.
         progress: called with (layers done, layers).
@@ -140,7 +160,8 @@ def permutation_null(
     problem = problem_of(source, settings, k)
     layers, heads = problem.shape
     random = np.random.default_rng([seed, 6])
-    orders = [shuffled_order(problem.episode_index, random) for _ in range(permutations)]
+    order = {"rotate": shuffled_order, "swap": swapped_order}[shuffle]
+    orders = [order(problem.episode_index, random) for _ in range(permutations)]
     observed, null = np.empty((layers, heads)), np.empty((permutations, layers, heads))
     for layer in range(layers):
         for head, nearest in enumerate(problem.neighbours(layer)):
@@ -153,6 +174,7 @@ def permutation_null(
     best = null.reshape(permutations, -1).min(1)
     family = (1 + (best[:, None, None] <= observed).sum(0)) / (1 + permutations)
     return {
+        "shuffle": shuffle,
         "permutations": permutations,
         "k": k,
         "scores": observed.tolist(),

@@ -111,6 +111,9 @@ def _sections(inputs: ReportInputs) -> dict[str, Callable[[], dict[str, Any]]]:
             "bootstrap", bootstrap(source, settings, selection.heads, k, samples=inputs.samples)
         ),
         "null": lambda: analysed("null", permutation_null(source, settings, k, permutations=inputs.permutations)),
+        "clock": lambda: analysed(
+            "null", permutation_null(source, settings, k, shuffle="swap", permutations=inputs.permutations)
+        ),
         "stability": lambda: analysed("stability", stability(source, settings, _ms(selection))),
         "redundancy": lambda: analysed("redundancy", redundancy(source, settings, selection.heads, k)),
     }
@@ -170,4 +173,7 @@ def _attention(inputs: ReportInputs, dataset: Path, base: Path) -> dict[str, Any
         flow_time=told.get("flow_time", 1.0),
     )
     share = {slot: float(heat.sum((2, 3)).mean()) for slot, heat in maps.maps.items()}
-    return {"figures": [data_url(png(stills(maps, frames.images)), "image/png")], "found": {"share": share}}
+    return {
+        "figures": [data_url(png(stills(maps, frames.images, data.rate_hz)), "image/png")],
+        "found": {"share": share},
+    }

@@ -42,7 +42,7 @@ def overlay(picture: np.ndarray, heat: np.ndarray, largest: float, size: int) ->
 
 
 def sheet(
-    maps: AttentionMaps, images: Mapping[str, np.ndarray], at: int, *, shown: int = 3, size: int = 160
+    maps: AttentionMaps, images: Mapping[str, np.ndarray], at: int, rate_hz: float, *, shown: int = 3, size: int = 160
 ) -> np.ndarray:
     """One frame: cameras side by side; below each its mean over all heads, then the first `shown` heads.
 
@@ -50,22 +50,22 @@ def sheet(
         maps: attention, with the same scale over all frames of it.
         images: camera slot -> uint8 (F, h, w, 3), as the model saw them.
         at: which of the maps' frames.
+        rate_hz: of the dataset's frames, for the time since the first of the maps.
         shown: heads that get a line of their own.
         size: side of a picture in pixels.
     """
-    shown = min(shown, len(maps.heads))
-    labels = ["camera", f"mean of {len(maps.heads)} heads", *(f"head ({a},{b})" for a, b in maps.heads[:shown])]
+    shown, row = min(shown, len(maps.heads)), maps.rows[at]
+    labels = [f"mean of {len(maps.heads)} heads", *(f"head ({a},{b})" for a, b in maps.heads[:shown])]
     columns = []
     for slot, heat in maps.maps.items():
-        picture = images[slot][maps.rows[at]]
-        mean = heat.mean(1)
-        cells = [
-            np.asarray(Image.fromarray(picture).resize((size, size))),
-            overlay(picture, mean[at], mean.max(), size),
-        ]
-        cells += [overlay(picture, heat[at, i], heat[:, i].max(), size) for i in range(shown)]
-        columns.append([_labelled(cell, f"{slot} {label}") for cell, label in zip(cells, labels, strict=True)])
-    return np.concatenate([np.concatenate(column) for column in columns], axis=1)
+        picture, lines = images[slot][row], [heat.mean(1), *np.moveaxis(heat[:, :shown], 1, 0)]
+        plain = np.asarray(Image.fromarray(picture).resize((size, size)))
+        title = slot.removesuffix("_0_rgb").removesuffix("_rgb")
+        cells = [_labelled(plain, f"{title} {(row - maps.rows[0]) / rate_hz:.1f} s")]
+        for label, line in zip(labels, lines, strict=True):
+            cells.append(_labelled(overlay(picture, line[at], float(line.max()), size), label))
+        columns.append(np.concatenate(cells))
+    return np.concatenate(columns, axis=1)
 
 
 def _labelled(cell: np.ndarray, text: str) -> np.ndarray:
@@ -75,10 +75,10 @@ def _labelled(cell: np.ndarray, text: str) -> np.ndarray:
     return np.asarray(canvas)
 
 
-def stills(maps: AttentionMaps, images: Mapping[str, np.ndarray], count: int = 4) -> np.ndarray:
+def stills(maps: AttentionMaps, images: Mapping[str, np.ndarray], rate_hz: float, count: int = 4) -> np.ndarray:
     """Evenly spread frames side by side, uint8 (h, w, 3)."""
     picks = np.unique(np.linspace(0, len(maps.rows) - 1, count).round().astype(int))
-    return np.concatenate([sheet(maps, images, int(i), size=112) for i in picks], axis=1)
+    return np.concatenate([sheet(maps, images, int(i), rate_hz, size=112) for i in picks], axis=1)
 
 
 def film(
@@ -86,18 +86,19 @@ def film(
     maps: AttentionMaps,
     images: Mapping[str, np.ndarray],
     rate_hz: float,
+    stride: int = 1,
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
-    """Write all frames of the maps as an MP4 film (H.264)."""
+    """Write all frames of the maps, every `stride`-th of the dataset's, as an MP4 film (H.264) in real time."""
     total = len(maps.rows)
 
     def frames() -> Iterator[np.ndarray]:
         for i in range(total):
-            yield sheet(maps, images, i)
+            yield sheet(maps, images, i, rate_hz)
             if progress is not None:
                 progress(i + 1, total)
 
-    write_film(path, frames(), rate_hz)
+    write_film(path, frames(), rate_hz / stride)
 
 
 def write_film(path: Path, pictures: Iterator[np.ndarray], rate_hz: float) -> None:
