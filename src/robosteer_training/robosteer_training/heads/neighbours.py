@@ -57,14 +57,13 @@ def nearest_neighbours(
     """
     heads, frames, _ = vectors.shape
     candidates = min(ks[-1] + _EXTRA_CANDIDATES, frames)
-    keys = [_float32_keys(vectors[head], metric) for head in range(heads)]
     episodes = np.unique(episode_index, return_inverse=True)[1]
     device = jax.default_backend() != "cpu" if on_device is None else on_device
     find = _found_on_device if device else _found_on_host
     found = np.empty((heads, frames, ks[-1]), np.int32)
-    for head, start, similarity, index in find(keys, episodes, candidates):
+    for head, start, doubt, similarity, index in find(vectors, metric, episodes, candidates):
         found[head, start : start + len(index)] = index[:, : ks[-1]]
-        closed, opened = _doubtful(similarity, ks, keys[head].doubt, everything=candidates == frames)
+        closed, opened = _doubtful(similarity, ks, doubt, everything=candidates == frames)
         _rank_again(found[head], vectors[head], start, closed, similarity, index, metric)
         _rank_all(found[head], vectors[head], start + np.flatnonzero(opened), episodes, metric)
     return found
@@ -120,8 +119,9 @@ def _float32_keys(vectors: np.ndarray, metric: Metric) -> _Keys:
     raise RobosteerError(f"metric: found {metric!r}, expected cosine or euclidean")
 
 
-# What a search yields: the head, the first row of a block, similarities and indices (rows, candidates), best first.
-_Found = Iterator[tuple[int, int, np.ndarray, np.ndarray]]
+# What a search yields: the head, the first row of a block, the error of a similarity, and similarities and indices
+# (rows, candidates), best first.
+_Found = Iterator[tuple[int, int, float, np.ndarray, np.ndarray]]
 
 
 def _blocks(frames: int, heads: int) -> list[int]:
@@ -134,18 +134,19 @@ def _block_length(frames: int, heads: int) -> int:
     return max(1, min(frames, _BLOCK_BYTES // (4 * heads * frames)))
 
 
-def _found_on_host(keys: Sequence[_Keys], episodes: np.ndarray, candidates: int) -> _Found:
+def _found_on_host(vectors: np.ndarray, metric: Metric, episodes: np.ndarray, candidates: int) -> _Found:
     """Products by XLA, head by head; numpy's partial sorts of the rows share the cores."""
     frames, workers = len(episodes), len(os.sched_getaffinity(0))
     block, owner = _block_length(frames, 1), jnp.asarray(episodes)
     with ThreadPoolExecutor(workers) as pool:
-        for head, key in enumerate(keys):
+        for head, own in enumerate(vectors):
+            key = _float32_keys(own, metric)
             bank, bias = jnp.asarray(key.bank[None]), jnp.asarray(key.bias[None])
             for start in _blocks(frames, 1):
                 similarity = np.asarray(_similarity(bank, bias, owner, jnp.int32(start), block))[0]
                 parts = pool.map(lambda rows: _best_of_rows(rows, candidates), np.array_split(similarity, workers))
                 values, index = (np.concatenate(x) for x in zip(*parts, strict=True))
-                yield head, start, values, index
+                yield head, start, key.doubt, values, index
 
 
 def _best_of_rows(similarity: np.ndarray, candidates: int) -> tuple[np.ndarray, np.ndarray]:
@@ -159,15 +160,16 @@ def _best_of_rows(similarity: np.ndarray, candidates: int) -> tuple[np.ndarray, 
     return np.take_along_axis(values, order, axis=1), np.take_along_axis(index, order, axis=1).astype(np.int32)
 
 
-def _found_on_device(keys: Sequence[_Keys], episodes: np.ndarray, candidates: int) -> _Found:
+def _found_on_device(vectors: np.ndarray, metric: Metric, episodes: np.ndarray, candidates: int) -> _Found:
     """Candidates of all heads by one XLA program."""
-    heads, frames = len(keys), len(episodes)
+    heads, frames = len(vectors), len(episodes)
+    keys = [_float32_keys(own, metric) for own in vectors]
     bank, bias = jnp.stack([key.bank for key in keys]), jnp.stack([key.bias for key in keys])
     owner, block = jnp.asarray(episodes), _block_length(frames, heads)
     for start in _blocks(frames, heads):
         values, index = jax.device_get(_top(bank, bias, owner, jnp.int32(start), block, candidates))
         for head in range(heads):
-            yield head, start, values[head], index[head]
+            yield head, start, keys[head].doubt, values[head], index[head]
 
 
 @partial(jax.jit, static_argnums=4)
