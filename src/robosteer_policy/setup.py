@@ -36,8 +36,12 @@ setup(
             "gripper = robosteer_policy.nodes.gripper:main",
             "homing = robosteer_policy.nodes.homing:main",
             "policy = robosteer_policy.nodes.policy:main",
+            "run_recorder = robosteer_policy.nodes.run_recorder:main",
             "watchdog = robosteer_policy.nodes.watchdog:main",
         ],
-        "robosteer.commands": [],
+        "robosteer.commands": [
+            "doctor = robosteer_policy.commands.doctor:main",
+            "replay = robosteer_policy.commands.replay:main",
+        ],
     },
 )

@@ -15,6 +15,18 @@ from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
 
+# What a run needs besides the rig's topics to be replayed and understood.
+RUN_TOPICS = (
+    "/robosteer/policy/chunk_record:std_msgs/msg/String",
+    "/robosteer/policy/chunk:trajectory_msgs/msg/JointTrajectory",
+    "/robosteer/policy/command:sensor_msgs/msg/JointState",
+    "/robosteer/policy/gripper:std_msgs/msg/Float64",
+    "/robosteer/policy/state:std_msgs/msg/String!",
+    "/policy/steer/state:std_msgs/msg/String!",
+    "/robosteer/watchdog/status:std_msgs/msg/String",
+    "/diagnostics:diagnostic_msgs/msg/DiagnosticArray",
+)
+
 
 def typed(name: str, value_type: type) -> ParameterValue:
     """Return a launch argument as a parameter of a stated type."""
@@ -27,7 +39,7 @@ def generate_launch_description() -> LaunchDescription:
     sim = LaunchConfiguration("sim")
     rig_file = IfElseSubstitution(sim, "sim_panda.yaml", "fr3_robotiq_zed.yaml")
     arguments = [
-        DeclareLaunchArgument("checkpoint", description="directory of the checkpoint"),
+        DeclareLaunchArgument("checkpoint", description="directory of the checkpoint; empty with server:=..."),
         DeclareLaunchArgument(
             "sim", default_value="false", choices=["true", "false"], description="simulated cell instead of hardware"
         ),
@@ -62,6 +74,26 @@ def generate_launch_description() -> LaunchDescription:
             description="trials reset the simulated scene, which hardware has not",
             condition=UnlessCondition(sim),
         ),
+        DeclareLaunchArgument(
+            "execution",
+            default_value="asynchronous",
+            choices=["asynchronous", "synchronous", "ensembling", "realtime"],
+            description="how action chunks are executed",
+        ),
+        DeclareLaunchArgument(
+            "server", default_value="", description="policy server instead of a checkpoint, ws://..."
+        ),
+        DeclareLaunchArgument("preset_dir", default_value="", description="directory of steering presets"),
+        DeclareLaunchArgument(
+            "shadow",
+            default_value="",
+            choices=["", "plain", "steered"],
+            description="compute and publish this policy too, without executing it",
+        ),
+        DeclareLaunchArgument(
+            "record", default_value="false", choices=["true", "false"], description="bag every run, for replay"
+        ),
+        DeclareLaunchArgument("out", default_value="runs/deploy", description="directory of these bags"),
         DeclareLaunchArgument("trial_cells", default_value="[4, 13, 22, 31]", description="grid cells of the trials"),
         DeclareLaunchArgument("trial_time_limit_s", default_value="10.0", description="patience per trial, s"),
         DeclareLaunchArgument("trial_out", default_value="trials.json", description="file for the outcome"),
@@ -100,10 +132,35 @@ def generate_launch_description() -> LaunchDescription:
                 "instruction": typed("instruction", str),
                 "auto_enable": typed("auto_enable", bool),
                 "execute_steps": typed("execute_steps", int),
+                "execution": typed("execution", str),
+                "server": typed("server", str),
+                "preset_dir": typed("preset_dir", str),
+                "shadow": typed("shadow", str),
                 "use_sim_time": typed("publish_clock", bool),
             }
         ],
         on_exit=Shutdown(reason="the policy ended"),
+    )
+    recorder = Node(
+        package="robosteer_teleop",
+        executable="recorder",
+        output="screen",
+        parameters=[
+            {
+                "rig": typed("rig", str),
+                "directory": typed("out", str),
+                "instruction": typed("instruction", str),
+                "extra_topics": " ".join(RUN_TOPICS),
+                "use_sim_time": typed("publish_clock", bool),
+            }
+        ],
+        condition=IfCondition(LaunchConfiguration("record")),
+    )
+    run_recorder = Node(
+        package="robosteer_policy",
+        executable="run_recorder",
+        output="screen",
+        condition=IfCondition(LaunchConfiguration("record")),
     )
     trials = Node(
         package="robosteer_sim",
@@ -123,4 +180,4 @@ def generate_launch_description() -> LaunchDescription:
         on_exit=Shutdown(reason="the trials are over"),
         condition=IfCondition(LaunchConfiguration("trials")),
     )
-    return LaunchDescription([*arguments, discovery, robot, policy, trials])
+    return LaunchDescription([*arguments, discovery, robot, policy, recorder, run_recorder, trials])

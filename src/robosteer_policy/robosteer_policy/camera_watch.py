@@ -6,9 +6,10 @@ import dataclasses
 import zlib
 from collections.abc import Sequence
 
-# A picture that repeats bit for bit for so long, while the arm moves, is a frozen camera: real sensors are noisy, and
-# even a simulated one sees the arm.
-FROZEN_S = 0.12
+# A picture that repeats bit for bit so often and for so long, while the arm moves, is a frozen camera: real sensors are
+# noisy, and even a simulated one sees the arm.
+FROZEN_S = 0.06
+FROZEN_REPEATS = 2
 MOVING_RAD_PER_S = 0.2
 
 
@@ -19,6 +20,7 @@ class _Seen:
     frame_id: str
     digest: int
     since_ns: int
+    repeats: int = 0
 
 
 class CameraWatch:
@@ -57,11 +59,14 @@ class CameraWatch:
             self._seen[camera] = _Seen(frame_id, digest, stamp_ns)
             return self._foreign(camera, frame_id)
         if seen.digest != digest:
-            seen.digest, seen.since_ns = digest, stamp_ns
+            seen.digest, seen.since_ns, seen.repeats = digest, stamp_ns, 0
+        else:
+            seen.repeats += 1
         if seen.frame_id != frame_id:
             return f"camera {camera}: frame_id changed from {seen.frame_id!r} to {frame_id!r}; are cameras exchanged?"
         moving = self._moving_since_ns
-        if moving is not None and stamp_ns - max(seen.since_ns, moving) >= self._frozen_ns:
+        long = moving is not None and stamp_ns - max(seen.since_ns, moving) >= self._frozen_ns
+        if long and seen.repeats >= FROZEN_REPEATS:
             frozen_ms = (stamp_ns - seen.since_ns) / 1e6
             return f"camera {camera}: the same picture for {frozen_ms:.0f} ms while the arm moves; is it frozen?"
         return self._foreign(camera, frame_id)

@@ -37,6 +37,7 @@ class CheckpointSource:
         num_steps: flow steps per inference.
         seed: of the sampling noise.
         presets: for steering, compiled in.
+        preset_dir: where they came from, for records.
         realtime: whether chunks will be continued; compiled in.
     """
 
@@ -46,6 +47,7 @@ class CheckpointSource:
     num_steps: int = 10
     seed: int = 0
     presets: Mapping[str, Preset] = dataclasses.field(default_factory=dict)
+    preset_dir: str = ""
     realtime: bool = False
 
     def load(self, rig: Rig) -> Backend:
@@ -79,7 +81,14 @@ class CheckpointSource:
 
     def origin(self) -> dict[str, Any]:
         """See `Source`."""
-        return {"checkpoint": self.path, "seed": self.seed, "num_steps": self.num_steps, "config": self.config}
+        return {
+            "checkpoint": self.path,
+            "config": self.config,
+            "seed": self.seed,
+            "num_steps": self.num_steps,
+            "preset_dir": self.preset_dir,
+            "first_instruction": self.instruction,
+        }
 
 
 @dataclasses.dataclass(frozen=True)

@@ -145,6 +145,21 @@ def recorded_topics(rig: Rig) -> tuple[RecordedTopic, ...]:
     return tuple({topic.name: topic for topic in reversed(topics)}.values())[::-1]
 
 
+def extra_topics(lines: str) -> tuple[RecordedTopic, ...]:
+    """Topics beyond those of the rig, from "/topic:package/msg/Type ..."; a type with a ! behind it is latched.
+
+    Raises:
+        RobosteerError: for another form.
+    """
+    found = []
+    for line in lines.split():
+        name, colon, message_type = line.partition(":")
+        if not (name.startswith("/") and colon and message_type.count("/") == 2):
+            raise RobosteerError(f"extra_topics: found {line!r}, expected /topic:package/msg/Type")
+        found.append(RecordedTopic(name, message_type.removesuffix("!"), latched=message_type.endswith("!")))
+    return tuple(found)
+
+
 def _stream(name: str, message_type: str, rate_hz: float, max_gap_s: float | None = None) -> RecordedTopic:
     # Three periods and 50 ms: two samples lost in a row, or a receiver that was late once, still pass.
     gap_s = max_gap_s if max_gap_s is not None else 3.0 / rate_hz + 0.05

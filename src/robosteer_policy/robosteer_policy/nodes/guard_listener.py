@@ -12,7 +12,7 @@ from std_msgs.msg import String
 from robosteer_policy.nodes.qos import LATCHED
 
 # The guard speaks every second and at every change.
-MAX_SILENCE_S = 5.0
+MAX_SILENCE_S = 3.0
 
 
 class GuardListener:

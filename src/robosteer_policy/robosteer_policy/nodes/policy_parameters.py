@@ -73,6 +73,7 @@ def make_source(values: dict[str, Any], presets: dict[str, Preset]) -> Source:
         num_steps=values["num_steps"],
         seed=values["seed"],
         presets=presets,
+        preset_dir=values["preset_dir"],
         realtime=realtime,
     )
 

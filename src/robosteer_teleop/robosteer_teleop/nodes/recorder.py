@@ -24,7 +24,7 @@ from robosteer_teleop.nodes.spin import StoppableNode, run_node
 from robosteer_teleop.session import RecordingSession
 from robosteer_teleop.store import EpisodeStore
 from robosteer_teleop.streams import StreamWatch
-from robosteer_teleop.topics import recorded_topics
+from robosteer_teleop.topics import extra_topics, recorded_topics
 
 POLL_PERIOD_S = 0.02
 TICK_PERIOD_S = 0.1
@@ -46,7 +46,7 @@ class RecorderNode(StoppableNode):
         self._declare_parameters()
         rig = load_rig(self._text("rig", "the rig file"))
         directory = Path(self._text("directory", "where episodes go")).expanduser().resolve()
-        topics = recorded_topics(rig)
+        topics = (*recorded_topics(rig), *extra_topics(str(self.get_parameter("extra_topics").value)))
         self._store = EpisodeStore(directory)
         for recovered in self._store.recover_partials():
             self.get_logger().warning(f"episode {recovered.episode:06d}: {recovered.text}: {recovered.path}")
@@ -93,6 +93,13 @@ class RecorderNode(StoppableNode):
             "instruction",
             "",
             ParameterDescriptor(description="what is shown, read at each start; for example 'pick up red cube'"),
+        )
+        self.declare_parameter(
+            "extra_topics",
+            "",
+            ParameterDescriptor(
+                description="more topics, /topic:package/msg/Type ..., Type! for latched ones", **fixed
+            ),
         )
         numbers = {
             "min_free_gib": (2.0, 0.0, 1e6, "no start below this much free disk, GiB; half of it ends an episode"),

@@ -1,0 +1,72 @@
+"""Bag every run of the policy: starts and keeps the recorder's episodes when the policy begins and ends to act."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from rclpy.clock import Clock
+from rclpy.clock_type import ClockType
+from std_msgs.msg import String
+from std_srvs.srv import Trigger
+
+from robosteer_policy.nodes.parameters import Parameter, declare
+from robosteer_policy.nodes.qos import LATCHED
+from robosteer_policy.nodes.running import StoppableNode, run_node
+
+PARAMETERS = (Parameter("recorder", "/recorder", "name of the recorder node"),)
+# After the end of a run, so that the guard's last decisions are in the bag, s.
+AFTERMATH_S = 0.5
+
+
+class RunRecorder(StoppableNode):
+    """Follows `/robosteer/policy/state` and calls the recorder's services; it records nothing itself."""
+
+    def __init__(self) -> None:
+        super().__init__("run_recorder")
+        recorder: str = declare(self, PARAMETERS)["recorder"]
+        names = ("start", "stop", "keep")
+        self._services = {name: self.create_client(Trigger, f"{recorder}/{name}") for name in names}
+        self._running = False
+        self._timer: Any = None
+        self._subscription = self.create_subscription(String, "/robosteer/policy/state", self._on_state, LATCHED)
+
+    def _on_state(self, message: String) -> None:
+        try:
+            running = json.loads(message.data)["state"] == "running"
+        except (ValueError, KeyError, TypeError):
+            return
+        if running and not self._running:
+            self._cancel()
+            self._call("start")
+        elif self._running and not running:
+            self._timer = self.create_timer(AFTERMATH_S, self._end, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        self._running = running
+
+    def _end(self) -> None:
+        self._cancel()
+        self._call("stop", then="keep")
+
+    def _cancel(self) -> None:
+        if self._timer is not None:
+            self.destroy_timer(self._timer)
+            self._timer = None
+
+    def _call(self, name: str, then: str = "") -> None:
+        def answered(future: Any) -> None:
+            response = future.result()
+            if response is None or not response.success:
+                said = "no answer" if response is None else response.message
+                self.get_logger().error(f"recorder {name}: {said}; this run is not in a bag")
+            elif then:
+                self._call(then)
+
+        if not self._services[name].service_is_ready():
+            self.get_logger().error(f"recorder {name}: no such service; this run is not in a bag")
+            return
+        self._services[name].call_async(Trigger.Request()).add_done_callback(answered)
+
+
+def main() -> int:
+    """Entry point of `ros2 run robosteer_policy run_recorder`."""
+    return run_node(RunRecorder)
