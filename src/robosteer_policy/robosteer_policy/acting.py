@@ -131,6 +131,7 @@ class Acting:
         self._blind_steps = 0
         self._farewell = False
         self._sequence = 0
+        self._pending: Result | None = None
         self.instruction = instruction
         self.steering, self.may_move = steering, may_move
         self.state = State.LOADING
@@ -180,7 +181,7 @@ class Acting:
     def step(self, now_ns: int) -> Step:
         """One control period: look, take what was inferred, ask for more, act."""
         self._notice_readiness()
-        result = self._inference.take()
+        result, self._pending = self._pending or self._inference.take(), None
         if self.state is not State.RUNNING:
             return Step(self.last_word())
         mine = result is not None and result.request.run == self._run
@@ -203,10 +204,12 @@ class Acting:
         return Step(self._strategy.action(now_ns), finished, accepted)
 
     def watch(self, now_ns: int) -> Action | None:
-        """Between two steps: rest at once when an input has become too old, or nobody obeys; None when all is well."""
+        """Between two steps: rest at once when something is wrong that need not wait; None when all is well."""
         if self.state is not State.RUNNING:
             return None
-        if trouble := self.may_move():
+        self._pending = self._pending or self._inference.take()
+        failed = self._pending is not None and self._pending.request.run == self._run and self._pending.trouble
+        if trouble := self.may_move() or failed:
             self.stop(trouble)
             return self.last_word()
         return self._rest() if self._frames.stale_at(now_ns) else None

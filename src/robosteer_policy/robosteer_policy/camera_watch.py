@@ -43,6 +43,8 @@ class CameraWatch:
             self._moving_since_ns = None
         elif self._moving_since_ns is None:
             self._moving_since_ns = stamp_ns
+            for seen in self._seen.values():
+                seen.repeats = 0
 
     def see(self, camera: str, frame_id: str, data: bytes | memoryview, stamp_ns: int) -> str:
         """Take a picture; returns what is wrong with it, or an empty string.

@@ -48,19 +48,14 @@ class Light:
 
 class Network(Worker):
     # Results as a bad network delivers them: doubled, or an old one after a new one.
-    old = None
+    old, waiting = None, []
     def take(self):
         result = super().take()
-        kind = "" if self.last is None else self.last.instruction
-        if kind in ("fault duplicate", "fault reorder") and result is None and self.old is not None:
-            return self.old
-        if result is not None and (kind == "fault duplicate" or self.old is None):
+        if result is not None:
+            again = {"fault duplicate": result, "fault reorder": self.old}.get(result.request.instruction)
+            self.waiting = [*self.waiting, result, *([] if again is None else [again])]
             self.old = result
-        return result
-    last = None
-    def ask(self, request):
-        self.last = request
-        super().ask(request)
+        return self.waiting.pop(0) if self.waiting else None
 
 module.make_source = lambda values, presets: Light()
 module.Worker = Network
@@ -97,18 +92,21 @@ def show():
 node.create_timer(1 / 30, show)
 rclpy.spin(node)
 """
+# Somebody else's program: sends thousands of commands a second when it gets SIGUSR1.
 STRANGER = """
-import array, rclpy
+import array, signal, time, rclpy
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
 from sensor_msgs.msg import JointState
 rclpy.init()
 node = rclpy.create_node("stranger")
 publisher = node.create_publisher(JointState, "/robosteer/policy/command", 10)
 message = JointState(name=[f"panda_joint{i}" for i in range(1, 8)], velocity=array.array("d", [2.0] * 7))
+signal.sigwait({signal.SIGUSR1})
 while True:
-    for _ in range(50):
+    for _ in range(10):
         message.header.stamp = node.get_clock().now().to_msg()
         publisher.publish(message)
-    rclpy.spin_once(node, timeout_sec=0.01)
+    time.sleep(0.005)
 """
 
 
@@ -153,7 +151,7 @@ class FaultWorld:
     def prepare(self):
         """Start every process that is not running."""
         guard = {"rig": self.rig, "source": "policy", "silence_s": 0.2}
-        policy = {"rig": self.rig, "checkpoint": "light", "instruction": "swing", "execute_steps": 2}
+        policy = {"rig": self.rig, "checkpoint": "light", "instruction": "swing", "execute_steps": 1}
         names = ["left", "wrist"]
         camera = {"names": names, "topics": [f"/light/{name}/image/compressed" for name in names]}
         starts = {
@@ -161,6 +159,7 @@ class FaultWorld:
             "guard": lambda: self.world.start_node(GUARD, **guard),
             "policy": lambda: self.world.start(POLICY, policy),
             "camera": lambda: self.world.start(CAMERA, camera),
+            "stranger": lambda: self.world.start(STRANGER),
         }
         for name, start in starts.items():
             if name not in self.processes or self.processes[name].poll() is not None:
@@ -201,7 +200,8 @@ class FaultWorld:
     def signal(self, name, number):
         self.processes[name].send_signal(number)
         if number == signal.SIGKILL:
-            self.processes[name].wait()
+            # Listening meanwhile: samples are timed when they arrive.
+            self.probe.until(lambda: self.processes[name].poll() is not None, f"the end of {name}")
 
     def reason(self):
         """Why things stand still, from wherever it is said; on diagnostics, as people see it."""

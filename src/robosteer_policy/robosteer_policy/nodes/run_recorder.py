@@ -26,7 +26,7 @@ class RunRecorder(StoppableNode):
         super().__init__("run_recorder")
         recorder: str = declare(self, PARAMETERS)["recorder"]
         names = ("start", "stop", "keep")
-        self._services = {name: self.create_client(Trigger, f"{recorder}/{name}") for name in names}
+        self._recorder = {name: self.create_client(Trigger, f"{recorder}/{name}") for name in names}
         self._running = False
         self._timer: Any = None
         self._subscription = self.create_subscription(String, "/robosteer/policy/state", self._on_state, LATCHED)
@@ -61,10 +61,10 @@ class RunRecorder(StoppableNode):
             elif then:
                 self._call(then)
 
-        if not self._services[name].service_is_ready():
+        if not self._recorder[name].service_is_ready():
             self.get_logger().error(f"recorder {name}: no such service; this run is not in a bag")
             return
-        self._services[name].call_async(Trigger.Request()).add_done_callback(answered)
+        self._recorder[name].call_async(Trigger.Request()).add_done_callback(answered)
 
 
 def main() -> int:
