@@ -72,6 +72,8 @@ def compose(
     if target.motion is not None and measured is not None:
         lead = float(np.linalg.norm(target.motion.pose.position - measured.position))
         shown["lead_mm"] = round(1e3 * lead, 1)
+    if core.alignment is not None:
+        shown["yaw_rad"] = core.alignment.yaw
     if (minutes := recorder.get("disk_minutes")) is not None:
         shown["disk_minutes"] = minutes
     return shown

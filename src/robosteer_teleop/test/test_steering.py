@@ -154,6 +154,7 @@ def test_the_hud_shows_the_recorder_and_cues_its_changes(rig):
     recorder = {"state": "recording", "kept": 7, "discarded": 2, "elapsed_s": 3.0, "instruction": "pick", "topics": {}}
     shown = compose(core, target, link.measured, recorder, rig, 20)
     assert (shown["phase"], shown["kept"], shown["wanted"], shown["engaged"]) == ("recording", 7, 20, True)
+    assert shown["yaw_rad"] == 0.0, "the page draws the robot's forward direction"
     assert {camera["level"] for camera in shown["cameras"].values()} == {"fail"}
     assert [level_of(rate, 60.0) for rate in (60, 50, 41)] == ["ok", "warn", "fail"]
     assert compose(core, target, None, {}, rig, 0)["hint"] == "no recorder"
