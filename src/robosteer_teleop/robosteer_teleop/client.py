@@ -107,7 +107,11 @@ class OperatorClient:
         welcomed: Future[None] = Future()
         self._thread = threading.Thread(target=self._main, args=(welcomed,), name="operator-client", daemon=True)
         self._thread.start()
-        welcomed.result(timeout=CONNECT_TIMEOUT_S)
+        try:
+            welcomed.result(timeout=CONNECT_TIMEOUT_S)
+        except TimeoutError as error:
+            found = f"found no answer in {CONNECT_TIMEOUT_S:g} s, expected a welcome; check the address"
+            raise RobosteerError(f"{self._url}: {found}") from error
 
     def close(self) -> None:
         """Leave, after what is queued has been sent."""

@@ -6,6 +6,8 @@ loop; a state that an observer can change; images that delay poses; a server tha
 """
 
 import asyncio
+import contextlib
+import dataclasses
 import json
 import math
 import socket
@@ -366,16 +368,18 @@ def test_an_old_frame_is_dropped_and_a_fault(server, operator, watch):
 
 
 def test_a_flood_ends_the_connection(server, operator, watch):
-    for _ in range(200):
-        send(operator)
+    with contextlib.suppress(RobosteerError):  # closed before all were sent
+        for _ in range(200):
+            send(operator)
     assert close_code(operator) == Close.TOO_FAST
     assert watch.wait(LinkEventKind.TOO_FAST).fault
     assert server.latest().count < 130
 
 
 def test_a_flood_of_json_ends_the_connection(server, operator):
-    for _ in range(200):
-        operator.send({"type": "reset"})
+    with contextlib.suppress(RobosteerError):
+        for _ in range(200):
+            operator.send({"type": "reset"})
     assert close_code(operator) == Close.TOO_FAST
 
 
@@ -434,8 +438,8 @@ def test_a_client_that_does_not_read_delays_nobody(server, operator):
     for text in (json.dumps(hello), '{"type":"cameras","enabled":true}'):
         deaf.sendall(bytes([0x81, 0x80 | len(text), 0, 0, 0, 0]) + text.encode())
     until(lambda: server.link_state()["observers"] == 1)
-    jpeg = b"x" * 100_000
-    for _ in range(100):
+    jpeg = b"x" * 500_000
+    for _ in range(40):  # fewer than the burst that is allowed
         server.publish_image("wrist", jpeg)
         arrive(server, operator)
     deaf.close()
@@ -454,8 +458,6 @@ def test_tls_is_served_with_the_key_of_this_installation(tmp_path):
 
 
 def test_the_connection_file_lets_the_hosts_own_programs_in(config, tmp_path):
-    import dataclasses
-
     path = tmp_path / "link.json"
     with OperatorServer(dataclasses.replace(config, connection_file=path)) as server:
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -468,8 +470,6 @@ def test_the_connection_file_lets_the_hosts_own_programs_in(config, tmp_path):
 
 
 def test_a_port_in_use_is_said_and_a_stopped_server_frees_its_port(config):
-    import dataclasses
-
     with OperatorServer(config) as server:
         port = int(server.access.urls[0].rpartition(":")[2])
         with pytest.raises(RobosteerError, match="not available"):

@@ -11,7 +11,7 @@ from aiohttp import web
 from robosteer_teleop.server.hub import Hub
 from robosteer_teleop.server.transport import WebSocketTransport
 
-HEARTBEAT_S = 2.0  # a peer that vanished without a word is noticed after this and a half
+HEARTBEAT_S = 5.0  # a peer that vanished without a word is noticed after this and a half; its poses after 100 ms
 FILES = {
     "/": ("index.html", "text/html"),
     "/main.js": ("main.js", "text/javascript"),

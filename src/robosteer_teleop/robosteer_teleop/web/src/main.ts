@@ -46,7 +46,7 @@ function onWelcome(role: Role): void {
   $("controls").hidden = false;
   headset?.restart();
   askForCameras();
-  if (role === "operator") void offerHeadset();
+  if (role === "operator") offerHeadset().catch(headsetProblem);
   render();
 }
 
@@ -61,9 +61,13 @@ async function offerHeadset(): Promise<void> {
   button.onclick = () => {
     cues.unlock();
     scene ??= new HeadsetScene(feeds);
-    headset ??= new HeadsetSession(scene, () => link, () => state, () => void offerHeadset());
-    headset.start(mode).catch((error: unknown) => problem(`headset view: ${String(error)}`));
+    headset ??= new HeadsetSession(scene, () => link, () => state);
+    headset.start(mode).catch(headsetProblem);
   };
+}
+
+function headsetProblem(error: unknown): void {
+  problem(`headset view: ${String(error)}`);
 }
 
 function onState(message: State): void {

@@ -17,7 +17,6 @@ export class HeadsetSession {
     private readonly scene: HeadsetScene,
     private readonly link: () => Link | null,
     private readonly state: () => State,
-    private readonly onEnd: () => void,
   ) {}
 
   static async mode(): Promise<XRSessionMode | null> {
@@ -69,7 +68,6 @@ export class HeadsetSession {
     this.scene.renderer.setAnimationLoop(null);
     this.session = null;
     this.link()?.send({ type: "session", state: "ended" });
-    this.onEnd();
   }
 
   private tellVisibility(): void {
