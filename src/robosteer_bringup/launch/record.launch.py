@@ -38,6 +38,7 @@ def generate_launch_description() -> LaunchDescription:
     share = FindPackageShare("robosteer_bringup")
     sim = LaunchConfiguration("sim")
     scripted = EqualsSubstitution(LaunchConfiguration("operator"), "scripted")
+    cartesian = EqualsSubstitution(LaunchConfiguration("output"), "cartesian")
     # Beside the episodes, because one recorder at a time uses that directory; mode 0600, gone when the node ends.
     connection = ParameterValue(PathJoinSubstitution([LaunchConfiguration("out"), ".teleop.json"]), value_type=str)
     rig_file = IfElseSubstitution(sim, "sim_panda.yaml", "fr3_robotiq_zed.yaml")
@@ -72,6 +73,11 @@ def generate_launch_description() -> LaunchDescription:
             default_value=IfElseSubstitution(scripted, "normal", "teach"),
             description="how fast the hand may move the arm: teach, normal or ceiling (0.25, 0.5, 1.0 m/s)",
         ),
+        DeclareLaunchArgument(
+            "output",
+            default_value="joint_velocity",
+            description="joint_velocity: through the guard; cartesian: poses to an impedance controller",
+        ),
         DeclareLaunchArgument("host", default_value="auto", description="address that the headset's page is served on"),
         DeclareLaunchArgument(
             "countdown",
@@ -98,6 +104,7 @@ def generate_launch_description() -> LaunchDescription:
                     ("sim", sim),
                     ("rig", LaunchConfiguration("rig")),
                     ("source", "teleop"),
+                    ("controller", IfElseSubstitution(cartesian, "cartesian_impedance", "joint_velocity")),
                     ("task", LaunchConfiguration("task")),
                     ("seed", LaunchConfiguration("first_seed")),
                     ("publish_clock", LaunchConfiguration("publish_clock")),
@@ -129,6 +136,8 @@ def generate_launch_description() -> LaunchDescription:
             {
                 "rig": text("rig"),
                 "limits": text("limits"),
+                "output": text("output"),
+                "controller": IfElseSubstitution(sim, "/cell", "/cartesian_impedance_controller"),
                 "episodes": whole("episodes"),
                 "host": text("host"),
                 "connection_file": connection,

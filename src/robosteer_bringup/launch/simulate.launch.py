@@ -15,6 +15,11 @@ def generate_launch_description() -> LaunchDescription:
         DeclareLaunchArgument("rig", default_value=default_rig, description="path of the rig file"),
         DeclareLaunchArgument("task", default_value="pick up red cube", description="instruction of the task"),
         DeclareLaunchArgument("grid_cell", default_value="19", description="where the object lies, 0 ... 39"),
+        DeclareLaunchArgument(
+            "controller",
+            default_value="joint_velocity",
+            description="of the simulated arm: joint_velocity or cartesian_impedance",
+        ),
         DeclareLaunchArgument("seed", default_value="0", description="seed of the scene"),
         DeclareLaunchArgument(
             "publish_clock",
@@ -37,6 +42,7 @@ def generate_launch_description() -> LaunchDescription:
                 "rig": ParameterValue(LaunchConfiguration("rig"), value_type=str),
                 "task": ParameterValue(LaunchConfiguration("task"), value_type=str),
                 "grid_cell": ParameterValue(LaunchConfiguration("grid_cell"), value_type=int),
+                "controller": ParameterValue(LaunchConfiguration("controller"), value_type=str),
                 "seed": ParameterValue(LaunchConfiguration("seed"), value_type=int),
                 "publish_clock": ParameterValue(LaunchConfiguration("publish_clock"), value_type=bool),
             }

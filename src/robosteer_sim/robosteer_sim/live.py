@@ -10,8 +10,10 @@ import numpy as np
 
 from robosteer_rig.environment import Scene
 from robosteer_sim.cell_model import TIME_STEP_S
+from robosteer_sim.gripper import tool_in_flange
+from robosteer_sim.impedance import CartesianImpedance, ImpedanceSettings, rotation_of_quaternion
 from robosteer_sim.layout import lay_out
-from robosteer_sim.panda import JOINT_NAMES
+from robosteer_sim.panda import JOINT_NAMES, LINKS
 from robosteer_sim.physics import CellPhysics
 from robosteer_sim.tasks import LiftJudge, task_card
 
@@ -54,7 +56,12 @@ class LiveCell:
     """
 
     def __init__(
-        self, scene: Scene, distractors: Sequence[str] | None = None, *, command_timeout_s: float = COMMAND_TIMEOUT_S
+        self,
+        scene: Scene,
+        distractors: Sequence[str] | None = None,
+        *,
+        command_timeout_s: float = COMMAND_TIMEOUT_S,
+        impedance: ImpedanceSettings | None = None,
     ) -> None:
         """Set the first scene up; the cell's time starts with the first call of `steps_due`.
 
@@ -62,9 +69,14 @@ class LiveCell:
             scene: the starting condition.
             distractors: as in `lay_out`.
             command_timeout_s: the rig's `action.command_timeout_s`.
+            impedance: gains of a Cartesian impedance controller that drives the arm; None for velocity servos.
         """
         self._timeout_ns = round(command_timeout_s * 1e9)
         self.physics = CellPhysics()
+        self._impedance = None
+        if impedance is not None:
+            torque_max = np.array([link.torque_max for link in LINKS])
+            self._impedance = CartesianImpedance(impedance, tool_in_flange(), torque_max)
         self.counters = Counters()
         self.reset_count = 0
         self._distractors = distractors
@@ -89,6 +101,8 @@ class LiveCell:
         self._command_ns = None
         self._applied = np.zeros(len(JOINT_NAMES))
         self._gripper = 0.0
+        if self._impedance is not None:
+            self._impedance.activate(self.physics.joint_position)
         self.reset_count += 1
 
     def command(self, joint_velocity: Sequence[float]) -> None:
@@ -99,6 +113,20 @@ class LiveCell:
             self._command_ns = None
             return
         self._command, self._command_ns = values, self.time_ns
+
+    def aim(self, position: Sequence[float], quaternion: Sequence[float]) -> None:
+        """Take a target pose of the tool for the impedance controller; one that is no pose is counted.
+
+        Args:
+            position: (3,) m, base frame.
+            quaternion: (4,) x, y, z, w.
+        """
+        place, turn = np.asarray(position, dtype=float), np.asarray(quaternion, dtype=float)
+        good = np.isfinite(place).all() and np.isfinite(turn).all() and abs(np.linalg.norm(turn) - 1.0) < 0.01
+        if self._impedance is None or not good:
+            self.counters.rejected_commands += 1
+            return
+        self._impedance.aim(place, rotation_of_quaternion(turn))
 
     def command_gripper(self, closed: float) -> None:
         """Take a gripper command, 0 open ... 1 closed; one that is not finite is ignored and counted."""
@@ -132,7 +160,12 @@ class LiveCell:
 
     def step(self) -> None:
         """Advance by one time step under the latest command, or towards rest without one."""
-        self.physics.step(self._obey(), self._gripper)
+        physics = self.physics
+        if self._impedance is None:
+            physics.step(self._obey(), self._gripper)
+        else:
+            torque = self._impedance.torque(physics.joint_position, physics.joint_velocity, TIME_STEP_S)
+            physics.step_torque(torque, self._gripper)
         self._steps += 1
         self.judge.observe(self.physics.time_s, self.physics.held_object(self.judge.card.success.height_m))
 

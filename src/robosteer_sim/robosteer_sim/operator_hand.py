@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from robosteer_rig.headset import Headset
+from robosteer_sim.impedance import turned
 
 PRESS_FRAMES = 4
 REGRIP_FRAMES = 8
@@ -15,16 +16,6 @@ REGRIP_FRAMES = 8
 PATIENCE_FRAMES = 25
 TRIGGER_GAIN = 1.5
 """The trigger closes the gripper at two thirds of its way."""
-
-
-def rotation_of(vector: np.ndarray) -> np.ndarray:
-    """(3, 3): the turn about `vector` (3,) by its length in rad (Rodrigues)."""
-    angle = float(np.linalg.norm(vector))
-    if angle < 1e-12:
-        return np.eye(3)
-    x, y, z = vector / angle
-    cross = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
-    return np.eye(3) + np.sin(angle) * cross + (1.0 - np.cos(angle)) * cross @ cross
 
 
 class OperatorHand:
@@ -78,7 +69,7 @@ class OperatorHand:
         """
         if self.engaged:
             self._position = self._position + twist[:3] * period_s
-            self._rotation = rotation_of(twist[3:] * period_s) @ self._rotation
+            self._rotation = turned(twist[3:] * period_s) @ self._rotation
         button, left = self._pressed
         self._pressed = (button, max(left - 1, 0))
         self._headset.send(

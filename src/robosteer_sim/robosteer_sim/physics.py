@@ -60,6 +60,9 @@ class CellPhysics:
         self._slots = {n: _Slot(self.model, n) for n in CUBE_SLOTS}
         self._objects: dict[str, _Slot] = {}
         self._gripper_target_m = 0.0
+        self._servos_on = True
+        gains, biases = self.model.actuator_gainprm, self.model.actuator_biasprm
+        self._servo_gains = gains[self._servo].copy(), biases[self._servo].copy()
         self.reset(())
 
     def reset(self, objects: Sequence[PlacedObject], joint_position: np.ndarray = READY_POSITION) -> None:
@@ -97,15 +100,42 @@ class CellPhysics:
             joint_velocity: (7,) commanded, rad/s.
             gripper: commanded, 0 open ... 1 closed; the pads move no faster than the real gripper's.
         """
+        self._use_servos(True)
         data = self.data
         position = data.qpos[self._joint_qpos]
         np.clip(data.act, position - MAX_LEAD_RAD, position + MAX_LEAD_RAD, out=data.act)
         data.ctrl[self._servo] = joint_velocity
+        self._advance(gripper)
+
+    def step_torque(self, torque: np.ndarray, gripper: float) -> None:
+        """Advance by one time step under joint torques instead of velocity servos; gravity is compensated.
+
+        Args:
+            torque: (7,) N m.
+            gripper: as in `step`.
+        """
+        self._use_servos(False)
+        self.data.qfrc_applied[self._joint_dof] = torque
+        self._advance(gripper)
+
+    def _use_servos(self, on: bool) -> None:
+        """Switch the velocity servos on or off; their positions follow the arm meanwhile."""
+        if on is not self._servos_on:
+            self._servos_on = on
+            self.model.actuator_gainprm[self._servo], self.model.actuator_biasprm[self._servo] = (
+                self._servo_gains if on else (0.0, 0.0)
+            )
+            self.data.qfrc_applied[self._joint_dof] = 0.0
+        if not on:
+            self.data.act[:] = self.data.qpos[self._joint_qpos]
+            self.data.ctrl[self._servo] = 0.0
+
+    def _advance(self, gripper: float) -> None:
         reach = SPEED_M_PER_S / 2 * TIME_STEP_S
         change = slide_from_normalised(gripper) - self._gripper_target_m
         self._gripper_target_m += min(max(change, -reach), reach)
-        data.ctrl[self._gripper] = self._gripper_target_m
-        mujoco.mj_step(self.model, data)
+        self.data.ctrl[self._gripper] = self._gripper_target_m
+        mujoco.mj_step(self.model, self.data)
 
     @property
     def time_s(self) -> float:
@@ -124,8 +154,8 @@ class CellPhysics:
 
     @property
     def joint_effort(self) -> np.ndarray:
-        """(7,) N m, by the servos."""
-        return self.data.actuator_force[self._servo].copy()
+        """(7,) N m, by the servos or as applied."""
+        return self.data.actuator_force[self._servo] + self.data.qfrc_applied[self._joint_dof]
 
     @property
     def gripper_position(self) -> float:

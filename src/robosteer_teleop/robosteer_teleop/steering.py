@@ -12,7 +12,6 @@ from robosteer_teleop.control.presets import MAX_SCALE, MIN_SCALE, Scaling
 from robosteer_teleop.control.rotations import matrix_from_quaternion, quaternion_from_matrix
 from robosteer_teleop.episodes import Command, State
 from robosteer_teleop.pose_log import LoggedCore
-from robosteer_teleop.protocol import Buttons
 from robosteer_teleop.server.link import LinkEvent, LinkEventKind, ReceivedFrame
 
 LIMITER_CUE_PERIOD_S = 0.2  # 5 Hz
@@ -31,6 +30,8 @@ class Steering:
         notice: one line for the operator about the hand.
         operator: whether an operator is connected.
         operator_gone_s: when the operator was lost; None while there is one or none has come yet.
+        state: of the recorder, as last heard; decides what a button means.
+        label: of the episode under review.
     """
 
     def __init__(self, core: LoggedCore) -> None:
@@ -45,7 +46,10 @@ class Steering:
         self.notice = ""
         self.operator = False
         self.operator_gone_s: float | None = None
+        self.state = State.IDLE
+        self.label = "success"
         self._buttons = ButtonReader()
+        self._pressed: set[str] = set()
         self._ray = np.eye(3)
         self._count = -1
         self._frame: ReceivedFrame | None = None
@@ -67,7 +71,7 @@ class Steering:
             self.core.fault(str(kind))
         if kind is LinkEventKind.OPERATOR_CONNECTED:
             self.operator, self.operator_gone_s = True, None
-            self._buttons = ButtonReader()
+            self._buttons, self._pressed = ButtonReader(), set()
             self.core.connect()
         elif kind is LinkEventKind.OPERATOR_DISCONNECTED:
             self.operator, self.operator_gone_s = False, event.time_s
@@ -75,30 +79,31 @@ class Steering:
             self._ray = matrix_from_quaternion(event.detail.get("ray_in_grip") or (0.0, 0.0, 0.0, 1.0))
         elif kind in (LinkEventKind.ARMED, LinkEventKind.DISARMED):
             self.core.enable(kind is LinkEventKind.ARMED)
+        elif kind in (LinkEventKind.BUTTON_PRESSED, LinkEventKind.BUTTON_RELEASED):
+            # By events, not by the newest frame: a busy machine skips frames, and a short press with them.
+            change = self._pressed.add if kind is LinkEventKind.BUTTON_PRESSED else self._pressed.discard
+            change(str(event.detail["button"]))
+            self._read_buttons(event.time_s)
         elif kind is LinkEventKind.COMMAND:
             self._command(str(event.detail.get("name")), event.detail.get("argument"))
 
-    def frame(self, received: ReceivedFrame | None, state: State, label: str) -> None:
-        """Take the newest frame; one that was seen already changes nothing.
-
-        Args:
-            received: from the server's slot.
-            state: of the recorder.
-            label: of the episode under review.
-        """
+    def frame(self, received: ReceivedFrame | None) -> None:
+        """Take the newest frame from the server's slot; one that was seen already changes nothing."""
         if received is None or received.count == self._count:
             return
         self._count, self._frame = received.count, received
-        frame = received.frame
-        self.core.frame(frame, received.raw, received.received_s)
+        self.core.frame(received.frame, received.raw, received.received_s)
+        self._read_buttons(received.received_s)
+
+    def _read_buttons(self, now_s: float) -> None:
         found = self._buttons.update(
-            received.received_s,
-            a=Buttons.A in frame.buttons,
-            b=Buttons.B in frame.buttons,
-            stick_click=Buttons.STICK in frame.buttons,
-            stick=frame.stick,
-            state=state,
-            label=label,
+            now_s,
+            a="A" in self._pressed,
+            b="B" in self._pressed,
+            stick_click="STICK" in self._pressed,
+            stick=self._frame.frame.stick if self._frame is not None else (0.0, 0.0),
+            state=self.state,
+            label=self.label,
         )
         for action in found:
             if isinstance(action, Command):

@@ -1,8 +1,11 @@
 """From the link to the core and the recorder, without sockets and ROS; the pose log and its replay.
 
 Pins: a fault event that does not open the clutch; a recentring that does not void the alignment; a reconnection whose
-frame numbers start again and are taken for late ones; a button read twice; a replay that differs in one bit.
+frame numbers start again and are taken for late ones; a button read twice or, on a busy machine, not at
+all; a replay that differs in one bit.
 """
+
+import dataclasses
 
 import numpy as np
 import pytest
@@ -12,7 +15,7 @@ from robosteer_teleop.control.core import TICK_S, CoreConfig
 from robosteer_teleop.episodes import Command, State
 from robosteer_teleop.hud import RecorderCues, compose, level_of
 from robosteer_teleop.pose_log import MAGIC, LoggedCore, replay
-from robosteer_teleop.protocol import Buttons, Flags, PoseFrame
+from robosteer_teleop.protocol import Flags, PoseFrame
 from robosteer_teleop.server.link import FAULTS, LinkEvent, LinkEventKind, ReceivedFrame
 from robosteer_teleop.steering import Steering
 from robosteer_teleop.teleop_command import main
@@ -28,7 +31,7 @@ class Link:
     def __init__(self, log=None, **config):
         self.steering = Steering(LoggedCore(CoreConfig(**({"yaw": 0.0} | config)), log))
         self.now, self.seq, self.count, self.measured = 0.0, -1, 0, HOME
-        self.offset, self.state = np.zeros(3), State.READY
+        self.offset, self.steering.state = np.zeros(3), State.READY
         self.event(LinkEventKind.OPERATOR_CONNECTED)
         self.event(LinkEventKind.ARMED)
 
@@ -42,13 +45,15 @@ class Link:
             values = {"flags": LIVE, "position": tuple(hand_at(self.offset))} | frame
             pose = PoseFrame(seq=self.seq, send_time=self.now, frame_time=self.now, **values)
             received = ReceivedFrame(pose, self.now, self.count, "s", True, 0.01, pose.encode())
-            pose = PoseFrame.decode(received.raw)
-            self.steering.frame(
-                ReceivedFrame(pose, self.now, self.count, "s", True, 0.01, received.raw), self.state, "success"
-            )
+            self.steering.frame(dataclasses.replace(received, frame=PoseFrame.decode(received.raw)))
             target = self.steering.tick(self.now, self.measured, 1.0)
             self.measured = target.motion.pose
         return target
+
+    def press(self, button):
+        """A press so short that no frame with it is seen."""
+        self.event(LinkEventKind.BUTTON_PRESSED, button=button)
+        self.event(LinkEventKind.BUTTON_RELEASED, button=button)
 
     def engage(self):
         self.run(0.03, squeeze=0.0)
@@ -81,7 +86,7 @@ def test_recentring_needs_the_stick_and_the_ray_tells_where():
     link.event(LinkEventKind.RESET)
     assert not link.engage().engaged
     link.run(0.02)
-    link.run(0.02, buttons=Buttons.STICK)
+    link.press("STICK")
     assert link.steering.core.core.alignment.yaw == pytest.approx(-np.pi / 2, abs=1e-6)
     assert link.engage().engaged
 
@@ -100,7 +105,8 @@ def test_a_reconnection_starts_counting_again():
 def test_buttons_and_messages_become_commands():
     link = Link()
     link.run(0.02)
-    link.run(0.1, buttons=Buttons.A)
+    link.press("A")
+    link.run(0.1)
     assert link.steering.commands == [Command.START]
     link.steering.commands.clear()
     for name, argument in (("stop", None), ("relabel", "failure"), ("keep", None), ("undo_last", None)):
@@ -124,7 +130,7 @@ def test_a_log_replays_bit_for_bit_and_a_changed_one_does_not(tmp_path, capsys):
     link.event(LinkEventKind.COMMAND, name="scale", argument=0.4)  # refused: engaged
     link.event(LinkEventKind.RESET)
     link.run(0.05)
-    link.run(0.05, buttons=Buttons.STICK)
+    link.press("STICK")
     link.steering.core.close()
     found = replay(log)
     assert found.first_difference is None

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from geometry_msgs.msg import PoseStamped
 from rcl_interfaces.msg import IntegerRange, ParameterDescriptor, SetParametersResult
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
@@ -24,6 +25,7 @@ from robosteer_rig.environment import Scene
 from robosteer_rig.errors import RobosteerError
 from robosteer_rig.rig import Rig, load_rig
 from robosteer_sim.environment import check_rig
+from robosteer_sim.impedance import ImpedanceSettings
 from robosteer_sim.layout import GRID_CELLS, check_scene
 from robosteer_sim.live import LiveCell, Pulse
 from robosteer_sim.nodes import messages
@@ -31,6 +33,8 @@ from robosteer_sim.nodes.run import StoppableNode, run_node
 from robosteer_sim.rendering import CellCameras
 from robosteer_sim.tasks import OBJECTS
 
+CONTROLLERS = ("joint_velocity", "cartesian_impedance")
+TARGET_TOPIC = "/target_pose"
 STATE_SCHEMA = "robosteer.cell/1"
 TICK_S = 0.005
 CLOCK_READING_NS = 100_000
@@ -64,7 +68,8 @@ class CellNode(StoppableNode):
         self._rig = self._declare_parameters()
         rig = self._rig
         timeout_s = rig.action.command_timeout_s
-        self._cell = LiveCell(self._scene({}), self._distractors(), command_timeout_s=timeout_s)
+        impedance = self._impedance()
+        self._cell = LiveCell(self._scene({}), self._distractors(), command_timeout_s=timeout_s, impedance=impedance)
         sizes = {name: (camera.width, camera.height) for name, camera in rig.cameras.items()}
         self._cameras = CellCameras(self._cell.physics, sizes)
         # Evenly spread over the period, so that a tick rarely has to draw more than one picture.
@@ -79,7 +84,10 @@ class CellNode(StoppableNode):
         self._ros_ahead_ns: int | None = None
         self._joint_pulse, self._gripper_pulse = Pulse(rig.arm.state_rate_hz), Pulse(rig.gripper.state_rate_hz)
         self._state_pulse = Pulse(10.0)
-        self.create_subscription(Float64MultiArray, rig.arm.command_topic, self._on_command, COMMANDS)
+        if impedance is None:
+            self.create_subscription(Float64MultiArray, rig.arm.command_topic, self._on_command, COMMANDS)
+        else:
+            self.create_subscription(PoseStamped, TARGET_TOPIC, self._on_target, QoSProfile(depth=1))
         self.create_subscription(Float64, rig.gripper.command_topic, self._on_gripper, RELIABLE)
         self.create_service(Trigger, "~/reset", self._on_reset)
         self.add_on_set_parameters_callback(self._on_parameters)
@@ -110,6 +118,20 @@ class CellNode(StoppableNode):
         check_rig(rig)
         return rig
 
+    def _impedance(self) -> ImpedanceSettings | None:
+        """The controller that the parameter asks for; its gains can be read back as on the real one."""
+        text = f"{' or '.join(CONTROLLERS)}; the latter obeys poses on {TARGET_TOPIC} as crisp_controllers does"
+        describe = ParameterDescriptor(description=text, read_only=True)
+        controller = self.declare_parameter("controller", CONTROLLERS[0], describe).value
+        if controller not in CONTROLLERS:
+            raise RobosteerError(f"controller: found {controller!r}, expected {' or '.join(CONTROLLERS)}")
+        if controller == CONTROLLERS[0]:
+            return None
+        settings = ImpedanceSettings()
+        for name, value in settings.as_parameters().items():
+            self.declare_parameter(name, value, ParameterDescriptor(description="gain", read_only=True))
+        return settings
+
     def _distractors(self) -> tuple[str, ...] | None:
         names = tuple(self.get_parameter("distractors").value)
         if names == ("any",):
@@ -139,6 +161,14 @@ class CellNode(StoppableNode):
 
     def _on_command(self, message: Float64MultiArray) -> None:
         self._cell.command(message.data)
+
+    def _on_target(self, message: PoseStamped) -> None:
+        writers = self.count_publishers(TARGET_TOPIC)
+        if writers > 1:  # as crisp_controllers: nobody knows whom to obey
+            self.get_logger().warning(f"{TARGET_TOPIC}: {writers} publishers, ignored", throttle_duration_sec=1.0)
+            return
+        point, turn = message.pose.position, message.pose.orientation
+        self._cell.aim((point.x, point.y, point.z), (turn.x, turn.y, turn.z, turn.w))
 
     def _on_gripper(self, message: Float64) -> None:
         self._cell.command_gripper(message.data)

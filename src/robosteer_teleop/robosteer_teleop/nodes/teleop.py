@@ -149,12 +149,14 @@ class TeleopNode(StoppableNode):
     def _look(self, now: float) -> None:
         """Take what the link has, and the arm's pose."""
         steering = self._steering
+        steering.state = self._recorder.state
+        steering.label = str(self._recorder.status.get("label", "success"))
         for event in self._server.poll_events():
             steering.event(event)
             self._topics.event(event)
         received = self._server.latest()
         if received is not None:
-            steering.frame(received, self._recorder.state, str(self._recorder.status.get("label", "success")))
+            steering.frame(received)
             self._topics.hand(received, steering.core.core)
         fresh = now - self._q_s <= self._rig.arm.max_age_s
         self._measured = None

@@ -46,7 +46,7 @@ class TeleopTopics:
         self._as_joint_state = str(rig.action.command_type) == JOINT_STATE_TYPE
         kind = JointState if self._as_joint_state else Float64MultiArray
         self._command = node.create_publisher(kind, rig.action.command_topic, 10)
-        self._gripper = node.create_publisher(Float64, rig.action.gripper_topic, 10)
+        self._gripper = [node.create_publisher(Float64, rig.action.gripper_topic, 10)]
         self._hand = node.create_publisher(PoseStamped, HAND_TOPIC, 10)
         self._joy = node.create_publisher(Joy, JOY_TOPIC, 10)
         self._target = node.create_publisher(PoseStamped, TARGET_TOPIC, 10)
@@ -56,6 +56,8 @@ class TeleopTopics:
         self._pose_target = None
         if parameters.output == CARTESIAN:
             self._pose_target = node.create_publisher(PoseStamped, parameters.target_topic, QoSProfile(depth=1))
+            # The guard passes nothing on in this mode: it guards joint commands.
+            self._gripper.append(node.create_publisher(Float64, rig.gripper.command_topic, 10))
         self._count = -1
 
     def _stamp(self) -> Time:
@@ -70,8 +72,8 @@ class TeleopTopics:
         else:
             message = Float64MultiArray(data=values)
         self._command.publish(message)
-        if gripper is not None:
-            self._gripper.publish(Float64(data=gripper))
+        for publisher in self._gripper if gripper is not None else ():
+            publisher.publish(Float64(data=gripper))
 
     def target_pose(self, pose: Pose) -> None:
         """The impedance controller's target."""
