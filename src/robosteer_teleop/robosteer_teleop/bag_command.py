@@ -1,4 +1,4 @@
-"""`robosteer bag`: look at episodes, repair what a crash left, change a label."""
+"""`robosteer bag`: look at recordings, cut, split, merge, relabel and repair them."""
 
 from __future__ import annotations
 
@@ -43,15 +43,69 @@ class Label:
     """What the demonstration was."""
 
 
+@dataclasses.dataclass(frozen=True)
+class Cut:
+    """Copy a piece of a recording. The original is only read."""
+
+    path: tyro.conf.Positional[Path]
+    """A bag directory (MCAP or SQLite)."""
+    out: Path
+    """Directory of the new bag."""
+    start_s: float = 0.0
+    """Where it begins, s after the first message."""
+    end_s: float = float("inf")
+    """Where it ends, s after the first message."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """Copy a recording in pieces of equal length, OUT/000000 and so on. The original is only read."""
+
+    path: tyro.conf.Positional[Path]
+    """A bag directory (MCAP or SQLite)."""
+    out: Path
+    """Directory for the pieces."""
+    every_s: float
+    """Length of a piece, s."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Merge:
+    """Put recordings of the same time into one bag, by log time. The originals are only read."""
+
+    paths: tyro.conf.Positional[tuple[Path, ...]]
+    """Bag directories; instruction and rig are those of the first."""
+    out: Path
+    """Directory of the new bag."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Relabel:
+    """Copy a recording with another instruction or outcome. The original is only read."""
+
+    path: tyro.conf.Positional[Path]
+    """A bag directory (MCAP or SQLite)."""
+    out: Path
+    """Directory of the new bag."""
+    instruction: str | None = None
+    """What was shown."""
+    outcome: Literal["success", "failure"] | None = None
+    """What the demonstration was."""
+
+
 Command = (
     Annotated[Info, tyro.conf.subcommand("info")]
     | Annotated[Recover, tyro.conf.subcommand("recover")]
     | Annotated[Label, tyro.conf.subcommand("label")]
+    | Annotated[Cut, tyro.conf.subcommand("cut")]
+    | Annotated[Split, tyro.conf.subcommand("split")]
+    | Annotated[Merge, tyro.conf.subcommand("merge")]
+    | Annotated[Relabel, tyro.conf.subcommand("relabel")]
 )
 
 
 def main(argv: list[str]) -> int:
-    """Run `robosteer bag <info|recover|label> ...`.
+    """Run `robosteer bag <info|recover|label|cut|split|merge|relabel> ...`.
 
     Raises:
         RobosteerError: for a path that is no bag.
@@ -61,7 +115,26 @@ def main(argv: list[str]) -> int:
         return _recover(command)
     if isinstance(command, Label):
         return _label(command)
-    return _info(command)
+    if isinstance(command, Info):
+        return _info(command)
+    return _edit(command)
+
+
+def _edit(command: Cut | Split | Merge | Relabel) -> int:
+    from robosteer_teleop import bag_edit
+
+    if isinstance(command, Cut):
+        surveys = [bag_edit.cut_bag(command.path, command.out, command.start_s, command.end_s)]
+    elif isinstance(command, Split):
+        surveys = bag_edit.split_bag(command.path, command.out, command.every_s)
+    elif isinstance(command, Merge):
+        surveys = [bag_edit.merge_bags(command.paths, command.out)]
+    else:
+        new = {"instruction": command.instruction, "outcome": command.outcome}
+        surveys = [bag_edit.relabel_bag(command.path, command.out, **new)]
+    for survey in surveys:
+        print(f"{survey.path.parent}: {survey.count} messages, {survey.duration_s:.2f} s")
+    return 0
 
 
 def _recover(command: Recover) -> int:
