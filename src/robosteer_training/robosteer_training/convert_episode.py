@@ -22,7 +22,12 @@ from robosteer_rig.streams import CLOCK_JUMP_NS
 from robosteer_rig.units import NS_PER_S, grid_stamp
 from robosteer_training.dataset import EPISODE_SCHEMA, EpisodeMeta
 from robosteer_training.episode_actions import ActionSource, ActionUnit, Commands
-from robosteer_training.episode_checks import require_healthy, require_one_clock, require_same_rig
+from robosteer_training.episode_checks import (
+    require_healthy,
+    require_one_clock,
+    require_plausible,
+    require_same_rig,
+)
 from robosteer_training.episode_writer import EpisodeWriter
 from robosteer_training.episodes import EpisodeInfo
 
@@ -208,6 +213,7 @@ def _finish(
             f"at most {settings.max_stale_fraction:.0%}; check the rates of the streams or record again"
         )
     rows = _kept_rows(info, actions, stale, settings)
+    require_plausible(info.path, rig, columns.state[rows], columns.joint_velocity[rows], actions[rows])
     replay = replay_error(
         columns.state[rows, :7],
         actions[rows],

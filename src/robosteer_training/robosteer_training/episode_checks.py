@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+
 from robosteer_rig.errors import RobosteerError
 from robosteer_rig.rig import GRIPPER_STATE, JOINT_STATE, Rig, recording_differences
 from robosteer_rig.streams import StreamCounts
 from robosteer_rig.units import NS_PER_S
 from robosteer_training.episodes import EpisodeInfo
 
+POSITION_SLACK_RAD = 0.2  # Beyond the limits of the rig file; a robot in its safety stop still counts.
+MAX_SPEED_FACTOR = 10  # Times the fastest: differentiated encoders jitter, degrees are 57 times as large.
 MAX_CLOCK_DIFFERENCE_S = 0.5  # Far above any transport's least latency, well below a misleading shift.
 
 
@@ -46,6 +50,39 @@ def require_healthy(path: Path, rig: Rig, counts_by_stream: dict[str, StreamCoun
         if jumps := counts.jumps_back + counts.jumps_forward:
             raise RobosteerError(
                 f"{where}: found {jumps} clock jumps, expected none; synchronise the clocks and record again"
+            )
+
+
+def require_plausible(path: Path, rig: Rig, state: np.ndarray, velocity: np.ndarray, actions: np.ndarray) -> None:
+    """Check that the numbers can be this arm's: what else would tell degrees from radians?
+
+    Args:
+        path: of the episode.
+        rig: its limits and what u = 1 means.
+        state: (n, 8) joints in rad and gripper.
+        velocity: (n, 7) measured, rad/s.
+        actions: (n, 8) normalised.
+
+    Raises:
+        RobosteerError: naming the joint that is farthest out.
+    """
+    arm = rig.arm
+    low, high, fastest = (np.array(v) for v in (arm.position_min, arm.position_max, arm.velocity_max))
+    commanded = np.abs(actions[:, :7].astype(np.float64)) * rig.action.unit_rad_per_s
+    slow = MAX_SPEED_FACTOR * fastest
+    checks = (
+        (arm.state_topic, "at {:.4g} rad", state[:, :7], low - POSITION_SLACK_RAD, high + POSITION_SLACK_RAD),
+        (arm.state_topic, "moving at {:.4g} rad/s", velocity, -slow, slow),
+        (rig.action.command_topic, "commanded to move at {:.4g} rad/s", commanded, -slow, slow),
+    )
+    for topic, words, values, lower, upper in checks:
+        outside = ~((values >= lower) & (values <= upper))
+        if outside.any():
+            frame, joint = np.argwhere(outside)[0]
+            found = words.format(values[frame, joint])
+            raise RobosteerError(
+                f"{path}: topic {topic}: found {arm.joints[joint]} {found}, expected {lower[joint]:.4g} ... "
+                f"{upper[joint]:.4g}; are these degrees, or another robot's joints?"
             )
 
 

@@ -319,6 +319,14 @@ FLOAT = STORE.types["std_msgs/msg/Float64"]
             replaced("/robosteer/teleop/command", lambda t, m: joint_state(t, NAMES, [0.0] * 7)),
             "found a command without a finite velocity",
         ),
+        (
+            replaced("/joint_states", lambda t, m: joint_state(t, NAMES, [20.0] * 7)),
+            "found j1 at 20 rad, expected -3.2 ... 3.2; are these degrees",
+        ),
+        (
+            replaced("/robosteer/teleop/command", lambda t, m: joint_state(t, NAMES, velocity=[30.0] * 7)),
+            "found j1 commanded to move at 30 rad/s, expected -20 ... 20",
+        ),
         (at_rest, "found no motion command"),
         (lambda log, *rest: (log, *rest) if log < EPOCH_NS + 70 * MS else None, "frames, expected at least 2"),
         (later("/robosteer/teleop/command", 0.8), "the clocks of /joint_states and /robosteer/teleop/command"),
