@@ -13,15 +13,19 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
 
 from robosteer_model.config import GemmaConfig, ModelConfig
 from robosteer_model.edits import Writer
 from robosteer_model.layers import rms_norm, rotate
 from robosteer_model.lora import adapted_einsum, adapted_matmul
+from robosteer_model.remat import Remat, rematerialised
 from robosteer_model.taps import Reader, select_layers
 
 # A finite constant: a row without any visible key attends uniformly instead of becoming NaN.
 MASKED_LOGIT = -2.3819763e38
+# Key below `PaliGemma/llm` of what the last layer's keys and values need, when the rest of it is left out.
+LAST_LAYER = "last"
 
 
 class KvCache(NamedTuple):
@@ -75,6 +79,7 @@ def forward(
     keep_cache: bool = False,
     readers: Sequence[Reader] = (),
     writers: Sequence[Writer] = (),
+    remat: Remat = "off",
 ) -> Pass:
     """Run the experts jointly.
 
@@ -90,6 +95,7 @@ def forward(
         keep_cache: return this pass's own keys and values.
         readers: resolved taps; they see activations after edits.
         writers: resolved edits.
+        remat: what the backward pass computes again.
     """
     dtype = jnp.dtype(config.dtype)
     experts = (config.paligemma,) if config.action_expert is None else (config.paligemma, config.action_expert)
@@ -117,12 +123,52 @@ def forward(
     def layer(carry: dict[int, jax.Array], slices: dict[str, Any]) -> tuple[dict[int, jax.Array], dict[str, Any]]:
         return _layer(context, carry, slices["params"], slices["cache"], _Hooks(context, slices["edits"]))
 
-    carried, collected = jax.lax.scan(layer, carried, scanned)
+    carried, collected = jax.lax.scan(rematerialised(layer, remat), carried, scanned)
     outputs: list[jax.Array | None] = [None] * len(tokens)
     for i in present:
         outputs[i] = rms_norm(params[f"final_norm{_suffix(i)}"], carried[i], condition)[0]
     taps = select_layers([reader.tap for reader in readers], collected["taps"], config.paligemma.depth)
     return Pass(tuple(outputs), collected["cache"], taps)
+
+
+def prefix_cache(
+    params: dict[str, Any],
+    config: ModelConfig,
+    tokens: jax.Array,
+    positions: jax.Array,
+    mask: jax.Array,
+    *,
+    remat: Remat = "off",
+) -> KvCache:
+    """Keys and values of a prefix (B, T, D) in every layer, and nothing that only the discarded prefix output needs.
+
+    A training loss reads the prefix through keys and values alone. Those of the last layer are computed before its
+    queries, output projection and FFN act: `flow_training.without_dead_layer` leaves those out of `params`.
+
+    Args:
+        params: the tree below `PaliGemma/llm`.
+        config: the model.
+        tokens: (B, T, D).
+        positions: int (B, T).
+        mask: bool (B, T, T).
+        remat: what the backward pass computes again.
+    """
+    dtype = jnp.dtype(config.dtype)
+    context = _Context((config.paligemma,), (0,), positions, mask, None, (), (), None, True, False, dtype)
+    scanned = _present_leaves(params["layers"], (0,))
+
+    def layer(carry: dict[int, jax.Array], slices: dict[int, Any]) -> tuple[dict[int, jax.Array], KvCache]:
+        carry, kept = _layer(context, carry, slices, None, _Hooks(context, ()))
+        return carry, kept["cache"]
+
+    carried, cache = jax.lax.scan(rematerialised(layer, remat), {0: tokens.astype(dtype)}, scanned)
+    if LAST_LAYER not in params:
+        return cache
+    last = params[LAST_LAYER]
+    normed, _ = rms_norm(last["pre_attention_norm"], carried[0])
+    _, k, v = _project(config.paligemma, last, normed, with_queries=False)
+    k = rotate(k, positions).astype(dtype)
+    return KvCache(*(jnp.concatenate([x, y[None]]) for x, y in zip(cache, (k, v), strict=True)))
 
 
 def _suffix(expert: int) -> str:
@@ -176,7 +222,7 @@ def _layer(
     branches, kept = _attention(context, normed, params, cache, hooks)
     out = {}
     for i, x in carry.items():
-        x = _residual(x, branches[i], gates[i])
+        x = checkpoint_name(_residual(x, branches[i], gates[i]), "residual")
         hooks.record("resid.mid", i, x)
         y, gate = rms_norm(params[i]["pre_ffw_norm"], x, context.condition)
         y = feed_forward(params[i]["mlp"], y, i, hooks)
@@ -199,6 +245,7 @@ def feed_forward(params: dict[str, jax.Array], x: jax.Array, expert: int = 0, ho
         adapted_matmul(flat, params["gating_einsum"][j], None if a is None else a[j], None if b is None else b[j])
         for j in (0, 1)
     )
+    gate, up = checkpoint_name(gate, "gate"), checkpoint_name(up, "up")
     activation = jax.nn.gelu(gate, approximate=True) * up
     if hooks is not None:
         rows = (*x.shape[:-1], gate.shape[-1])
@@ -219,11 +266,13 @@ def _attention(
 ) -> tuple[dict[int, jax.Array], KvCache]:
     """Joint attention; returns each expert's branch (B, T_i, D_i) and this pass's keys and values."""
     projected = [_project(context.experts[i], params[i], normed[i]) for i in context.present]
+    projected = checkpoint_name(projected, "qkv")
     for i, (q, _, _) in zip(context.present, projected, strict=True):
         hooks.record("attn.q", i, q)
     q, own = _rotated(context, *(jnp.concatenate(parts, axis=1) for parts in zip(*projected, strict=True)))
     k, v = _with_cache(own, cache, context.write_at)
     probabilities, z = _mix(q, k, v, context.mask)
+    z = checkpoint_name(z, "z")
     branches, start = {}, 0
     for i in context.present:
         rows = slice(start, start + normed[i].shape[1])
@@ -257,13 +306,15 @@ def _with_cache(own: KvCache, cache: KvCache | None, write_at: jax.Array | None)
     )
 
 
-def _project(expert: GemmaConfig, params: dict[str, Any], x: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+def _project(
+    expert: GemmaConfig, params: dict[str, Any], x: jax.Array, *, with_queries: bool = True
+) -> tuple[Any, jax.Array, jax.Array]:
     """Queries (B, T, N, H), keys and values (B, T, K, H) of one expert, before rotation."""
     if "qkv_einsum" in params:
         q, k, v = adapted_einsum("BSD,3KDH->3BSKH", x, params["qkv_einsum"], expert.lora_attn)
-    else:
-        q = adapted_einsum("BTD,NDH->BTNH", x, params["q_einsum"], expert.lora_attn)
-        k, v = adapted_einsum("BSD,2KDH->2BSKH", x, params["kv_einsum"], expert.lora_attn)
+        return q, k, v
+    q = adapted_einsum("BTD,NDH->BTNH", x, params["q_einsum"], expert.lora_attn) if with_queries else None
+    k, v = adapted_einsum("BSD,2KDH->2BSKH", x, params["kv_einsum"], expert.lora_attn)
     return q, k, v
 
 

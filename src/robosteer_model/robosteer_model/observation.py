@@ -22,7 +22,7 @@ class Observation:
     and ignored, as openpi does.
 
     Attributes:
-        images: camera -> float32 (B, h, w, 3) in [-1, 1].
+        images: camera -> float32 (B, h, w, 3) in [-1, 1], or the encoder's own tokens (B, S, W0).
         image_masks: camera -> bool (B,), whether the camera is real.
         state: float32 (B, A), normalised.
         tokenized_prompt: int32 (B, L).
@@ -93,7 +93,8 @@ def present_cameras(config: ModelConfig, observation: Observation) -> tuple[str,
         raise ModelError(f"observation.images: found none, expected at least one of {list(config.cameras)}")
     for name in cameras:
         found = observation.images[name].shape[1:]
-        if found != (*config.siglip.image_resolution, 3):
+        encoded = (config.siglip.num_tokens, config.paligemma.width)
+        if found not in ((*config.siglip.image_resolution, 3), encoded):
             expected = (*config.siglip.image_resolution, 3)
             raise ModelError(f"observation.images[{name!r}]: found shape {found}, expected {expected}; resize it first")
     return cameras

@@ -21,6 +21,7 @@ from robosteer_model.gemma import KvCache, forward
 from robosteer_model.layers import attention_mask, linear, positions_of
 from robosteer_model.observation import Observation
 from robosteer_model.realtime import Guide, guided, held, held_times
+from robosteer_model.remat import Remat
 from robosteer_model.sequences import Prefix, Suffix, cached_masks, embed_prefix, embed_suffix, joint_masks
 from robosteer_model.taps import Tap, resolve
 
@@ -89,9 +90,10 @@ def joint_pass(
     taps: Sequence[Tap] = (),
     edits: Edits | None = None,
     prefix: Prefix | None = None,
+    remat: Remat = "off",
 ) -> Joint:
     """One pass over [prefix ; suffix], as in training; `prefix` spares embedding the observation again."""
-    prefix = prefix or embed_prefix(params, config, observation)
+    prefix = prefix or embed_prefix(params, config, observation, remat=remat)
     suffix = embed_suffix(params, config, observation.state, x_t, time)
     valid, autoregressive = joint_masks(prefix, suffix)
     layouts = {"prefix": (0, prefix.layout), "suffix": (1, suffix.layout)}
@@ -105,6 +107,7 @@ def joint_pass(
         condition=suffix.condition,
         readers=resolve(taps, layouts),
         writers=resolve_edits(edits, config, layouts, shapes),
+        remat=remat,
     )
     prefix_output, suffix_output = result.outputs
     return Joint(_project_out(params, config, suffix_output), prefix_output, suffix_output, result.taps)
@@ -151,6 +154,7 @@ def flow_loss(
     time: jax.Array,
     *,
     edits: Edits | None = None,
+    remat: Remat = "off",
 ) -> jax.Array:
     """Squared error of the velocity, mean over action_dim: (B, H). Padded dimensions and steps count, as in openpi.
 
@@ -162,10 +166,11 @@ def flow_loss(
         noise: (B, H, A).
         time: (B,).
         edits: changes to activations.
+        remat: what the backward pass computes again.
     """
     t = time[:, None, None]
     x_t = t * noise + (1 - t) * actions
-    v_t = joint_pass(params, config, observation, x_t, time, edits=edits).velocity
+    v_t = joint_pass(params, config, observation, x_t, time, edits=edits, remat=remat).velocity
     return jnp.mean(jnp.square(v_t - (noise - actions)), axis=-1)
 
 
@@ -237,6 +242,7 @@ def cached_velocity(
     taps: Sequence[Tap] = (),
     edits: Edits | None = None,
     step: jax.Array | None = None,
+    remat: Remat = "off",
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """The velocity by a pass over the suffix alone; equals `velocity` up to rounding.
 
@@ -250,6 +256,7 @@ def cached_velocity(
         taps: activations to return.
         edits: changes to activations; those of the suffix act here.
         step: index of the denoising step, for edits that act in some of them.
+        remat: what the backward pass computes again.
     """
     suffix = embed_suffix(params, config, state, x_t, time)
     mask, positions = cached_masks(prefilled.valid, suffix)
@@ -264,6 +271,7 @@ def cached_velocity(
         cache=prefilled.cache,
         readers=resolve(taps, layouts),
         writers=resolve_edits(edits, config, layouts, {"suffix": suffix.tokens.shape[:2]}, step),
+        remat=remat,
     )
     return _project_out(params, config, result.outputs[1]), result.taps
 

@@ -19,6 +19,7 @@ from robosteer_model.errors import ModelError
 from robosteer_model.gemma import KvCache, forward
 from robosteer_model.layers import attention_mask, embed_tokens, last_valid_index, positions_of
 from robosteer_model.observation import Observation
+from robosteer_model.remat import Remat
 from robosteer_model.sequences import Prefix, embed_prefix
 from robosteer_model.taps import Layout, Rows, Tap, resolve
 
@@ -65,9 +66,10 @@ def text_pass(
     *,
     taps: Sequence[Tap] = (),
     edits: Edits | None = None,
+    remat: Remat = "off",
 ) -> TextPass:
     """One pass over images and text without the last token, as in training; positions simply count."""
-    sequence, autoregressive = _embed(params, config, observation)
+    sequence, autoregressive = _embed(params, config, observation, remat)
     length = sequence.tokens.shape[1] - 1
     layouts = _joint_layouts(sequence, autoregressive)
     mask = attention_mask(sequence.valid, autoregressive)[:, :length, :length]
@@ -80,13 +82,19 @@ def text_pass(
         mask,
         readers=resolve(taps, layouts),
         writers=resolve_edits(edits, config, layouts, dict.fromkeys(layouts, (batch, length))),
+        remat=remat,
     )
     pre_logits = result.outputs[0][:, length - observation.tokenized_prompt.shape[1] + 1 :]
     return TextPass(_logits(params, pre_logits), pre_logits, result.taps)
 
 
 def compute_loss(
-    params: Params, config: ModelConfig, observation: Observation, *, edits: Edits | None = None
+    params: Params,
+    config: ModelConfig,
+    observation: Observation,
+    *,
+    edits: Edits | None = None,
+    remat: Remat = "off",
 ) -> jax.Array:
     """Cross-entropy of the action tokens, mean over those with a loss mask: (B,).
 
@@ -95,7 +103,7 @@ def compute_loss(
     """
     if observation.token_loss_mask is None:
         raise ModelError("observation.token_loss_mask: found none, expected the mask of predicted tokens (pi0-FAST)")
-    logits = text_pass(params, config, observation, edits=edits).logits
+    logits = text_pass(params, config, observation, edits=edits, remat=remat).logits
     log_probabilities = jax.nn.log_softmax(logits, axis=-1)
     targets = observation.tokenized_prompt[:, 1:, None]
     of_targets = jnp.take_along_axis(log_probabilities, targets, axis=-1)[..., 0]
@@ -253,11 +261,13 @@ def _lengths(valid: jax.Array) -> jax.Array:
     return jnp.max(valid * jnp.arange(valid.shape[1]), axis=1) + 1
 
 
-def _embed(params: Params, config: ModelConfig, observation: Observation) -> tuple[Prefix, jax.Array]:
+def _embed(
+    params: Params, config: ModelConfig, observation: Observation, remat: Remat = "off"
+) -> tuple[Prefix, jax.Array]:
     """Images and text, and where attention is causal (B, S)."""
     if observation.token_ar_mask is None:
         raise ModelError("observation.token_ar_mask: found none, expected the mask of causal tokens (pi0-FAST)")
-    sequence = embed_prefix(params, config, observation)
+    sequence = embed_prefix(params, config, observation, remat=remat)
     images = sequence.valid.shape[1] - observation.token_ar_mask.shape[1]
     zeros = jnp.zeros((observation.batch_size, images), jnp.int32)
     return sequence, jnp.concatenate([zeros, observation.token_ar_mask.astype(jnp.int32)], axis=1)

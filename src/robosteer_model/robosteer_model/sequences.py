@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from robosteer_model.config import ModelConfig
 from robosteer_model.layers import attention_mask, embed_tokens, last_valid_index, linear, posemb_sincos, positions_of
 from robosteer_model.observation import Observation, present_cameras
+from robosteer_model.remat import Remat
 from robosteer_model.siglip import encode_images
 from robosteer_model.taps import Layout, Rows
 
@@ -51,14 +52,25 @@ class Suffix(NamedTuple):
     layout: Layout
 
 
-def embed_prefix(params: Params, config: ModelConfig, observation: Observation) -> Prefix:
-    """Encode the present cameras and the prompt."""
+def embed_prefix(params: Params, config: ModelConfig, observation: Observation, *, remat: Remat = "off") -> Prefix:
+    """Encode the present cameras and the prompt.
+
+    Args:
+        params: openpi's tree.
+        config: the model.
+        observation: batch of inputs; images that are encoded already (B, tokens, W0) are taken as they are.
+        remat: what the image encoder's backward pass computes again.
+    """
     cameras = present_cameras(config, observation)
     dtype = jnp.dtype(config.dtype)
     batch, per_image = observation.batch_size, config.siglip.num_tokens
-    images = jnp.concatenate([observation.images[name] for name in cameras])
-    encoded = encode_images(params["PaliGemma"]["img"], config.siglip, images, dtype)
-    tokens = [encoded[i * batch : (i + 1) * batch] for i in range(len(cameras))]
+    raw = [name for name in cameras if observation.images[name].ndim == 4]
+    encoded = {name: observation.images[name].astype(dtype) for name in cameras if name not in raw}
+    if raw:
+        images = jnp.concatenate([observation.images[name] for name in raw])
+        together = encode_images(params["PaliGemma"]["img"], config.siglip, images, dtype, remat=remat)
+        encoded |= {name: together[i * batch : (i + 1) * batch] for i, name in enumerate(raw)}
+    tokens = [encoded[name] for name in cameras]
     valid = [jnp.broadcast_to(observation.image_masks[name][:, None], (batch, per_image)) for name in cameras]
     table = params["PaliGemma"]["llm"]["embedder"]["input_embedding"]
     tokens.append(embed_tokens(table, observation.tokenized_prompt, dtype))

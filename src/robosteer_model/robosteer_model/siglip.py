@@ -11,11 +11,14 @@ import jax
 import jax.numpy as jnp
 
 from robosteer_model.config import SiglipConfig
+from robosteer_model.remat import Remat, rematerialised
 
 LAYER_NORM_EPSILON = 1e-6
 
 
-def encode_images(params: dict[str, Any], config: SiglipConfig, images: jax.Array, dtype: Any) -> jax.Array:
+def encode_images(
+    params: dict[str, Any], config: SiglipConfig, images: jax.Array, dtype: Any, *, remat: Remat = "off"
+) -> jax.Array:
     """Encode images into tokens.
 
     Args:
@@ -23,6 +26,7 @@ def encode_images(params: dict[str, Any], config: SiglipConfig, images: jax.Arra
         config: sizes.
         images: (n, h, w, 3) in [-1, 1].
         dtype: compute dtype of the transformer; the patch embedding is always float32.
+        remat: what the backward pass computes again (any but "off" means whole blocks).
 
     Returns:
         (n, S, D) in `dtype`, patches row by row.
@@ -37,7 +41,8 @@ def encode_images(params: dict[str, Any], config: SiglipConfig, images: jax.Arra
         mlp = layer["MlpBlock_0"]
         return x + dense(mlp["Dense_1"], jax.nn.gelu(dense(mlp["Dense_0"], y, dtype), approximate=True), dtype), None
 
-    x, _ = jax.lax.scan(block, x, params["Transformer"]["encoderblock"])
+    body = rematerialised(block, "off" if remat == "off" else "full")
+    x, _ = jax.lax.scan(body, x, params["Transformer"]["encoderblock"])
     return dense(params["head"], _layer_norm(params["Transformer"]["encoder_norm"], x), dtype)
 
 

@@ -6,11 +6,8 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from robosteer_rig.errors import RobosteerError
 
@@ -45,22 +42,6 @@ def remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
-
-
-def array_digest(array: np.ndarray) -> str:
-    """sha256 over shape, dtype and bytes."""
-    array = np.asarray(array)
-    digest = hashlib.sha256(f"{array.shape}{array.dtype}".encode())
-    digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
-    return digest.hexdigest()
-
-
-def arrays_digest(arrays: Mapping[str, Any]) -> str:
-    """sha256 over named arrays, independent of their order."""
-    digest = hashlib.sha256()
-    for name in sorted(arrays):
-        digest.update(f"{name}={array_digest(arrays[name])}\n".encode())
-    return digest.hexdigest()
 
 
 def json_digest(data: Any) -> str:

@@ -54,8 +54,11 @@ class Frames:
             these are neither scored nor trained on, their actions still belong to the chunks of the frames before.
         action_dim: how many of A belong to the robot.
         horizon: steps of a chunk.
-        image_tokens: image slot -> (F, T, W) frozen vision tokens, or None when they are computed in every step.
+        image_tokens: image slot -> (V, F, T, W) frozen vision tokens in V augmented variants, or None when they are
+            computed in every step.
         fast: of pi0-FAST, otherwise None.
+        task_index: (F,) number of the frame's task among `tasks`; None when tasks are not known.
+        tasks: distinct instructions in order of appearance.
     """
 
     images: Mapping[str, np.ndarray]
@@ -69,6 +72,8 @@ class Frames:
     horizon: int
     image_tokens: Mapping[str, np.ndarray] | None = None
     fast: FastInputs | None = None
+    task_index: np.ndarray | None = None
+    tasks: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -82,13 +87,22 @@ class Frames:
         """Indices of the usable frames of some episodes."""
         return np.flatnonzero(np.isin(self.episode_index, episodes) & self.usable)
 
-    def gather(self, rows: np.ndarray) -> dict[str, Any]:
-        """One batch of plain arrays; `actions` are chunks (B, H, A), the last action repeated at an episode's end."""
+    def gather(self, rows: np.ndarray, variants: np.ndarray | None = None) -> dict[str, Any]:
+        """One batch of plain arrays; `actions` are chunks (B, H, A), the last action repeated at an episode's end.
+
+        Args:
+            rows: (B,) frames.
+            variants: (B,) which variant of the vision tokens; None takes the first.
+        """
         last = np.searchsorted(self.episode_index, self.episode_index[rows], side="right") - 1
         steps = np.minimum(rows[:, None] + np.arange(self.horizon), last[:, None])
-        source = self.images if self.image_tokens is None else self.image_tokens
+        if self.image_tokens is None:
+            images = {slot: array[rows] for slot, array in self.images.items()}
+        else:
+            which = np.zeros(len(rows), np.int64) if variants is None else variants
+            images = {slot: array[which, rows] for slot, array in self.image_tokens.items()}
         batch = {
-            "image": {slot: array[rows] for slot, array in source.items()},
+            "image": images,
             "state": self.state[rows],
             "tokenized_prompt": self.tokens[rows],
             "tokenized_prompt_mask": self.tokens_mask[rows],
@@ -104,16 +118,18 @@ def observation_of(batch: Mapping[str, Any]) -> Observation:
     return Observation.from_dict({name: value for name, value in batch.items() if name != "actions"})
 
 
-def prepare_frames(dataset: Dataset, checkpoint: Checkpoint) -> Frames:
-    """The frames that a flow model trains on; see `model_frames`.
+def prepare_frames(dataset: Dataset, checkpoint: Checkpoint, action_tokens: ActionTokens | None = None) -> Frames:
+    """The frames that a model trains on; see `model_frames`.
 
     Raises:
-        RobosteerError: the dataset lacks an image that the model reads, or the model is pi0-FAST.
+        RobosteerError: the dataset lacks an image that the model reads, or pi0-FAST its action tokenizer.
         ModelError: the checkpoint has no statistics or tokenizer.
     """
-    if checkpoint.config.model_type == "pi0_fast":
-        raise RobosteerError("model: found pi0_fast, expected pi0 or pi05; FAST models cannot be steered yet")
-    return model_frames(dataset, checkpoint)
+    if checkpoint.config.model_type == "pi0_fast" and action_tokens is None:
+        raise RobosteerError(
+            "model: found pi0_fast without an action tokenizer, expected one to train it; give --action-tokens"
+        )
+    return model_frames(dataset, checkpoint, action_tokens)
 
 
 def model_frames(dataset: Dataset, checkpoint: Checkpoint, action_tokens: ActionTokens | None = None) -> Frames:
@@ -132,6 +148,7 @@ def model_frames(dataset: Dataset, checkpoint: Checkpoint, action_tokens: Action
     transforms = Transforms.of(checkpoint, action_tokens=action_tokens)
     config = checkpoint.config
     numbers = _vectors(dataset, transforms, answers=action_tokens is not None)
+    tasks = tuple(dict.fromkeys(dataset.prompts))
     fast = None
     if config.model_type == "pi0_fast":
         first = transforms.fast_tokenizer.model.encode(ACTION_PREFIX)[0]
@@ -147,6 +164,8 @@ def model_frames(dataset: Dataset, checkpoint: Checkpoint, action_tokens: Action
         action_dim=dataset.actions.shape[1],
         horizon=config.action_horizon,
         fast=fast,
+        task_index=np.array([tasks.index(prompt) for prompt in dataset.prompts])[dataset.episode_index],
+        tasks=tasks,
     )
 
 

@@ -4,29 +4,30 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
+import jax
 import numpy as np
 
 from robosteer_model.checkpoint import Checkpoint
-from robosteer_rig.errors import RobosteerError
-from robosteer_rig.rig import differences, load_rig, parse_rig
+from robosteer_rig.rig import load_rig
 from robosteer_training.convert import ConvertSettings, Summary, convert_bags
 from robosteer_training.dataset import Dataset, load_dataset
-from robosteer_training.export import Export, export
-from robosteer_training.finetune.loss import encode_frames
+from robosteer_training.export import Check, Export, export
+from robosteer_training.finetune.placement import Placement
+from robosteer_training.finetune.sparkline import sparkline
 from robosteer_training.finetune.spec import AdapterSpec
 from robosteer_training.finetune.state import History
-from robosteer_training.finetune.train import TrainResult, train
+from robosteer_training.finetune.train import TrainResult, Watch, train
+from robosteer_training.finetune.vision import encode_frames, fits_on_disk, vision_bytes
 from robosteer_training.frames import Frames
 from robosteer_training.heads.cache import ActivationCache, fill_cache
 from robosteer_training.heads.select import select_by_knn, selection_key
 from robosteer_training.heads.selection import HeadSelection
-from robosteer_training.stages import Stages
+from robosteer_training.stages import Stage, Stages
 from robosteer_training.steer_settings import SteerSettings
 
 HEADS_FILE = "heads.json"
-# Vision tokens are kept in memory; beyond this they are computed in every step.
-MAX_VISION_CACHE_BYTES = 4 * 2**30
 
 
 def convert(settings: SteerSettings, work: Path, stages: Stages) -> Dataset:
@@ -51,19 +52,6 @@ def convert(settings: SteerSettings, work: Path, stages: Stages) -> Dataset:
             stage.reused = summary.converted == 0
         stage.outcome = f"{len(dataset.episodes)} episodes, {len(dataset)} frames ({dataset.duration_s:.0f} s)"
     return dataset
-
-
-def check_convention(dataset: Dataset, base: Checkpoint) -> None:
-    """An action must mean the same in the data and in the base model.
-
-    Raises:
-        RobosteerError: naming the field.
-    """
-    if base.rig is None:
-        return
-    for line in differences(dataset.rig, parse_rig(base.rig, source="base checkpoint: rig")):
-        if line.startswith(("action.convention:", "action.unit_rad_per_s:")):
-            raise RobosteerError(f"rig: {line} as in the base checkpoint; convert the data for this base")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,18 +117,17 @@ class Pipeline:
 
     def finetune(self, spec: AdapterSpec) -> TrainResult:
         """Train the adapter, from where an earlier session stopped."""
-        settings, frames = self.settings.training, self.frames
+        settings = self.settings.training
         with self.stages.run("finetune") as stage:
-            if settings.augment == "none" and _vision_is_frozen(spec) and _fits(frames, spec):
-                tokens = encode_frames(
-                    self.base.params, spec.config, frames, lambda done, total: stage.advance(done, total, "(vision)")
-                )
-                frames = dataclasses.replace(frames, image_tokens=tokens)
+            frames = self._with_vision(spec, stage)
             stepped: list[int] = []
 
             def progress(done: int, history: History) -> None:
                 stepped.append(done)
-                stage.advance(done, settings.steps, f"loss {np.mean(history.loss[-20:]):.4f}")
+                curve = sparkline(history.loss)
+                stage.advance(done, settings.steps, f"loss {np.mean(history.loss[-20:]):.4f} {curve}")
+                if history.heldout and history.heldout[-1][0] == done:
+                    stage.say(f"step {done}: {measured_text(history)} {curve}")
 
             result = train(
                 self.base.params,
@@ -148,56 +135,87 @@ class Pipeline:
                 frames,
                 settings,
                 self.work / "train",
-                source=f"{self.base_digest} {self.dataset.digest()}",
+                source=self.source,
                 resume=True,
-                progress=progress,
+                watch=Watch(progress, lambda plan: stage.say("\n  ".join(plan.lines())), self.settings.log),
+                placement=Placement(self.settings.fsdp),
             )
             stage.reused = not stepped
             resumed = f", resumed at step {stepped[0] - 1}" if stepped and stepped[0] > 1 else ""
             stage.outcome = f"{_loss_text(result.history)}, {settings.steps} steps{resumed}"
         return result
 
+    @property
+    def source(self) -> str:
+        """What the training state belongs to."""
+        return f"{self.base_digest} {self.dataset.digest()}"
+
+    def _with_vision(self, spec: AdapterSpec, stage: Stage) -> Frames:
+        """The frames with vision tokens in place of images, where these can be computed once."""
+        settings, frames = self.settings.training, self.frames
+        if not (settings.caches_vision and spec.vision_is_frozen):
+            return frames
+        # Every process makes its own: they need not share a file system.
+        directory = self.work / ("vision" if jax.process_count() == 1 else f"vision_{jax.process_index()}")
+        needed = vision_bytes(spec.config, frames, settings)
+        if not fits_on_disk(directory, needed):
+            stage.say(f"vision tokens would take {needed / 2**30:.1f} GiB of disk; they are computed in every step")
+            return frames
+        tokens = encode_frames(
+            self.base.params,
+            spec.config,
+            frames,
+            settings,
+            directory,
+            source=self.source,
+            progress=lambda done, total: stage.advance(done, total, "(vision)"),
+        )
+        return dataclasses.replace(frames, image_tokens=tokens)
+
     def export(self, spec: AdapterSpec, selection: HeadSelection | None, result: TrainResult) -> Export:
         """Merge, write, reload, compare."""
-        with self.stages.run("checkpoint") as stage:
-            chosen = {} if selection is None else selection.to_json()
+        kind = "adapter" if self.settings.adapter else "checkpoint"
+        with self.stages.run(kind) as stage:
             exported = export(
-                self.work / "checkpoint",
+                self.work / kind,
                 self.base,
                 result.adapter,
                 spec,
-                self.frames,
-                self.frames.rows_of(np.array(result.heldout_episodes or result.train_episodes)),
+                Check(self.frames, self.frames.rows_of(np.array(result.heldout_episodes or result.train_episodes))),
                 rig=self.dataset.rig.to_yaml(),
-                provenance={
-                    "made_by": "robosteer steer",
-                    "base_digest": self.base_digest,
-                    "base_provenance": dict(self.base.provenance),
-                    "dataset_digest": self.dataset.digest(),
-                    "rig_digest": self.dataset.rig.digest(),
-                    "instructions": sorted(set(self.dataset.prompts)),
-                    "selection": {name: chosen.get(name) for name in ("method", "k", "settings", "provenance")},
-                    **spec.to_json(),
-                    "training": self.settings.training.to_json(),
-                },
+                provenance=self._provenance(spec, selection),
                 overwrite=True,
+                apart=self.settings.adapter,
             )
             stage.outcome = (
-                f"merged and reloaded, actions differ by at most {exported.max_action_difference:.1e} (normalised)"
+                f"merged and reloaded, actions differ by at most {exported.max_action_difference:.1e} (normalised); "
+                f"in bfloat16 {exported.rounding.lost:.0%} of the changes are lost and actions differ by "
+                f"{exported.bf16_action_difference:.1e}"
             )
         return exported
+
+    def _provenance(self, spec: AdapterSpec, selection: HeadSelection | None) -> dict[str, Any]:
+        chosen = {} if selection is None else selection.to_json()
+        return {
+            "made_by": "robosteer steer",
+            "base_digest": self.base_digest,
+            "base_provenance": dict(self.base.provenance),
+            "dataset_digest": self.dataset.digest(),
+            "rig_digest": self.dataset.rig.digest(),
+            "instructions": sorted(set(self.dataset.prompts)),
+            "selection": {name: chosen.get(name) for name in ("method", "k", "settings", "provenance")},
+            **spec.to_json(),
+            "training": self.settings.training.to_json(),
+        }
+
+
+def measured_text(history: History) -> str:
+    """The last held-out measurements."""
+    text = f"held-out loss {history.heldout[-1][1]:.4f}"
+    return text + (f", action error {history.action_error[-1][1]:.4f}" if history.action_error else "")
 
 
 def _loss_text(history: History) -> str:
     if history.heldout:
         return f"held-out loss {history.heldout[0][1]:.4f} to {history.heldout[-1][1]:.4f}"
     return f"training loss {history.loss[0]:.4f} to {np.mean(history.loss[-20:]):.4f}"
-
-
-def _vision_is_frozen(spec: AdapterSpec) -> bool:
-    return not any(path.startswith("PaliGemma/img/") for path in spec.dense_paths)
-
-
-def _fits(frames: Frames, spec: AdapterSpec) -> bool:
-    per_image = spec.config.siglip.num_tokens * spec.config.paligemma.width * np.dtype(np.float32).itemsize
-    return len(frames) * len(frames.images) * per_image <= MAX_VISION_CACHE_BYTES

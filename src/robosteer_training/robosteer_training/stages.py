@@ -27,6 +27,10 @@ class Stage:
         self.bar, self._name, self.outcome, self.reused = bar, name, "", False
         self._task = bar.add_task(name, total=None)
 
+    def say(self, text: str) -> None:
+        """A line that stays above the bar."""
+        self.bar.console.print(f"  {text}", markup=False, highlight=False, soft_wrap=True)
+
     def advance(self, done: int, total: int, note: str = "") -> None:
         """Show how far the work is."""
         self.bar.update(self._task, completed=done, total=total, description=f"{self._name} {note}".rstrip())

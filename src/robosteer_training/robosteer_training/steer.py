@@ -6,23 +6,30 @@ reuses; after Ctrl-C or a crash `resume` continues at the frame, episode or trai
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
 
+import jax
 from rich.console import Console
 
 from robosteer_model.checkpoint import load_checkpoint
+from robosteer_model.digest import params_digest
 from robosteer_rig.errors import RobosteerError
-from robosteer_training.export import params_digest
+from robosteer_training.compatibility import check_convention, check_statistics
 from robosteer_training.files import remove, write_json
+from robosteer_training.finetune.action_tokens import load_action_tokens
 from robosteer_training.finetune.explain import explain
-from robosteer_training.finetune.recipes import recipe_by_name
+from robosteer_training.finetune.multitask import disjoint_heads, joint_heads
+from robosteer_training.finetune.placement import meet
+from robosteer_training.finetune.recipes import Recipe
 from robosteer_training.finetune.spec import AdapterSpec
+from robosteer_training.finetune.tracking import check_tracker
 from robosteer_training.frames import prepare_frames
 from robosteer_training.heads.cache import ActivationCache
-from robosteer_training.heads.selection import HeadSelection, dead_heads_warning
-from robosteer_training.pipeline import Pipeline, check_convention, convert
+from robosteer_training.heads.selection import HeadSelection, dead_heads, dead_heads_warning
+from robosteer_training.pipeline import Pipeline, convert
 from robosteer_training.report.html import write_report
 from robosteer_training.report.summary import summarise
 from robosteer_training.stages import Stages
@@ -64,53 +71,88 @@ def steer(
 
 
 def _steer(settings: SteerSettings, *, resume: bool, overwrite: bool, console: Console) -> dict[str, Any]:
-    recipe = recipe_by_name(settings.recipe)
+    check_tracker(settings.log)
+    recipe = settings.chosen_recipe()
     work = _open_work_directory(settings, resume=resume, overwrite=overwrite)
-    selecting = settings.selection is None and settings.select
+    meet("work directory")
+    selecting = not settings.selections and settings.select and recipe.uses_heads
     stages = Stages(console, work / SECONDS_FILE, count=6 if selecting else 4)
-    base = load_checkpoint(settings.base)
-    digest = params_digest(base.params)
-
-    dataset = convert(settings, work, stages)
-    check_convention(dataset, base)
-    run = Pipeline(settings, work, stages, base, digest, dataset, prepare_frames(dataset, base))
+    run = open_pipeline(settings, work, stages)
     cache = run.cache() if selecting else None
-    selection = _selection(run, cache)
-    heads = selection.heads if selection else []
-    if recipe.uses_heads and (warning := dead_heads_warning(heads, base.config)):
-        console.print(f"warning: {warning}", style="yellow", markup=False, highlight=False, soft_wrap=True)
-    spec = AdapterSpec(base.config, recipe, tuple(heads))
+    spec, selection = choose_heads(run, recipe, cache)
+    # Training and export place what they need themselves.
+    run = dataclasses.replace(run, base=dataclasses.replace(run.base, params=jax.device_get(dict(run.base.params))))
     result = run.finetune(spec)
     exported = run.export(spec, selection, result)
     with stages.run("report") as stage:
-        told = explain(base.config, recipe, len(heads), heads)
         summary = summarise(
             out=settings.out,
-            base=(settings.base, digest, base.config),
-            dataset=dataset,
+            base=(settings.base, run.base_digest, run.base.config),
+            dataset=run.dataset,
             cache=cache,
             selection=selection,
-            recipe=told,
+            recipe=explain(run.base.config, recipe, len(spec.heads), spec.heads),
             training=(settings.training, result),
             exported=exported,
             seconds=stages.seconds,
             reused=stages.reused,
         )
-        write_report(work / REPORT_FILE, summary, selection, result.history, dataset)
+        write_report(work / REPORT_FILE, summary, selection, result.history, run.dataset)
         write_json(work / SUMMARY_FILE, summary)
         stage.outcome = str(settings.out / REPORT_FILE)
     _publish(work, settings.out)
     return summary
 
 
-def _selection(run: Pipeline, cache: ActivationCache | None) -> HeadSelection | None:
-    if cache is not None:
-        return run.select(cache)
-    if run.settings.selection is None:
-        return None
-    selection = HeadSelection.load(run.settings.selection)
-    selection.check_model(run.base.config, run.base_digest)
-    return selection
+def follow(settings: SteerSettings) -> None:
+    """What the other processes of a distributed run do: train along with process 0, which runs `steer`."""
+    meet("work directory")
+    work = settings.out.with_name(settings.out.name + ".partial")
+    stages = Stages(Console(quiet=True), work / f"process_{jax.process_index()}" / SECONDS_FILE, count=2)
+    run = open_pipeline(settings, work, stages)
+    spec, _ = choose_heads(run, settings.chosen_recipe(), None)
+    run.finetune(spec)
+
+
+def open_pipeline(settings: SteerSettings, work: Path, stages: Stages) -> Pipeline:
+    """Load base and data, and see that they belong together."""
+    base = load_checkpoint(settings.base)
+    dataset = convert(settings, work, stages)
+    check_statistics(dataset, base)
+    for warning in check_convention(dataset, base):
+        _warn(stages.console, warning)
+    tokens = load_action_tokens(settings.action_tokens) if settings.action_tokens else None
+    frames = prepare_frames(dataset, base, tokens)
+    check_statistics(dataset, base, frames)
+    return Pipeline(settings, work, stages, base, params_digest(base.params), dataset, frames)
+
+
+def choose_heads(
+    run: Pipeline, recipe: Recipe, cache: ActivationCache | None
+) -> tuple[AdapterSpec, HeadSelection | None]:
+    """What is trained; with several selections, the first one is that of the report."""
+    settings, config = run.settings, run.base.config
+    selections = [run.select(cache)] if cache is not None else [HeadSelection.load(p) for p in settings.selections]
+    for selection in selections:
+        selection.check_model(config, run.base_digest)
+    dead = dead_heads(config) if settings.exclude_dead else []
+    owners: list[int] = []
+    if settings.disjoint:
+        if len(selections) != len(run.frames.tasks):
+            raise RobosteerError(
+                f"--disjoint: found {len(selections)} selections, expected one for each of the data's "
+                f"{len(run.frames.tasks)} tasks: {', '.join(run.frames.tasks)}"
+            )
+        heads, owners = disjoint_heads(selections, dead)
+    else:
+        heads = [head for head in joint_heads(selections) if head not in dead]
+    if recipe.uses_heads and (warning := dead_heads_warning(heads, config)):
+        _warn(run.stages.console, warning)
+    return AdapterSpec(config, recipe, tuple(heads), tuple(owners)), selections[0] if selections else None
+
+
+def _warn(console: Console, text: str) -> None:
+    console.print(f"warning: {text}", style="yellow", markup=False, highlight=False, soft_wrap=True)
 
 
 def _open_work_directory(settings: SteerSettings, *, resume: bool, overwrite: bool) -> Path:

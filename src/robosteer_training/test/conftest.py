@@ -55,6 +55,16 @@ def random_params(config: ModelConfig, seed: int = 0):
 
 
 @pytest.fixture(scope="session")
+def make_config():
+    return tiny_config
+
+
+@pytest.fixture(scope="session")
+def make_params():
+    return random_params
+
+
+@pytest.fixture(scope="session")
 def config() -> ModelConfig:
     return tiny_config()
 
@@ -64,8 +74,7 @@ def params(config):
     return random_params(config)
 
 
-@pytest.fixture(scope="session")
-def frames(config) -> Frames:
+def make_frames(config: ModelConfig) -> Frames:
     """Frames whose actions are a function of the first image's brightness."""
     rng = np.random.default_rng(3)
     total = EPISODES * LENGTH
@@ -84,6 +93,11 @@ def frames(config) -> Frames:
         action_dim=8,
         horizon=config.action_horizon,
     )
+
+
+@pytest.fixture(scope="session")
+def frames(config) -> Frames:
+    return make_frames(config)
 
 
 @pytest.fixture(scope="session")

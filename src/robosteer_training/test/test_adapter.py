@@ -5,6 +5,8 @@ LoRA that leaks into heads that were not selected (openpi's sums over heads); a 
 a merge that touches frozen slices; gradients in dead heads.
 """
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,22 +14,23 @@ import pytest
 
 from robosteer_model import config as configs
 from robosteer_model import pi0
+from robosteer_model.deltas import changed_outside
 from robosteer_model.lora import merge_lora
 from robosteer_model.params import flatten, unflatten
 from robosteer_rig.errors import RobosteerError
-from robosteer_training.finetune.adapter import attach, attached_config, changed_outside, init_adapter, merge
+from robosteer_training.finetune.adapter import attach, attached_config, deltas, init_adapter, merge
 from robosteer_training.finetune.explain import explain
-from robosteer_training.finetune.loss import batch_loss
+from robosteer_training.finetune.loss import Work, batch_loss, draw
 from robosteer_training.finetune.recipes import RECIPES, recipe_by_name
 from robosteer_training.finetune.spec import AdapterSpec, spread_heads
-from robosteer_training.finetune.train import draw
 from robosteer_training.frames import observation_of
 from robosteer_training.heads.selection import dead_heads
 
 HEADS = ((0, 1), (0, 3), (1, 2))
 
 
-jitted_loss = jax.jit(batch_loss, static_argnums=1)
+JOINT = Work(skip_dead=False)
+jitted_loss = jax.jit(partial(batch_loss, work=JOINT), static_argnums=1)
 jitted_velocity = jax.jit(pi0.velocity, static_argnums=1)
 
 
@@ -42,6 +45,7 @@ def random_adapter(spec, params, seed=0):
     [
         ("pi0", "steering", 20_647_968),
         ("pi05", "steering", 19_565_600),
+        ("pi05", "steering-full", 2_361_799_712),
         ("pi0", "lora", 468_039_440),
         ("pi05", "lora", 466_957_072),
         ("pi0_fast", "lora", 442_672_880),
@@ -75,7 +79,7 @@ def test_merged_weights_are_the_adapter_s(recipe, config, params):
     spec = AdapterSpec(config, recipe_by_name(recipe), HEADS)
     adapter = random_adapter(spec, params)
     merged = merge(params, adapter, spec)
-    assert changed_outside(params, merged, spec) == []
+    assert changed_outside(params, merged, deltas(adapter, spec)) == []
     want, plain = merge_lora(attach(params, adapter, spec), attached_config(spec))
     assert plain == config
     assert jax.tree.structure(want) == jax.tree.structure(merged)
@@ -115,7 +119,8 @@ def test_every_selected_head_has_its_own_factors(config, params):
 
 def test_a_change_outside_the_trainable_set_is_seen(config, params):
     spec = AdapterSpec(config, recipe_by_name("steering"), HEADS)
-    merged = merge(params, random_adapter(spec, params), spec)
+    adapter = random_adapter(spec, params)
+    merged = merge(params, adapter, spec)
     for path, index in (
         ("PaliGemma/llm/layers/attn/q_einsum/w", (0, 2, 0, 0)),
         ("PaliGemma/llm/layers/attn/kv_einsum/w", (0, 0, 0, 0, 0)),
@@ -123,7 +128,7 @@ def test_a_change_outside_the_trainable_set_is_seen(config, params):
     ):
         flat = {p: np.array(x) for p, x in flatten(merged).items()}
         flat[path][index] += 1e-6
-        assert changed_outside(params, unflatten(flat), spec) == [path]
+        assert changed_outside(params, unflatten(flat), deltas(adapter, spec)) == [path]
 
 
 def test_dead_heads_are_exactly_those_without_gradient(config, params, frames):
@@ -133,7 +138,7 @@ def test_dead_heads_are_exactly_those_without_gradient(config, params, frames):
     noise, time = draw(jax.random.key(1), batch["actions"].shape)
 
     def loss(adapter):
-        return batch_loss(attach(params, adapter, spec), attached_config(spec), batch, noise, time).mean()
+        return batch_loss(attach(params, adapter, spec), attached_config(spec), batch, noise, time, work=JOINT).mean()
 
     grads = jax.jit(jax.grad(loss))(adapter)
     still = {h for i, h in enumerate(spec.heads) if not np.asarray(grads["head_q/b"][i]).any()}

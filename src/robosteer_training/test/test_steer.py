@@ -25,11 +25,11 @@ from robosteer_rig.errors import RobosteerError
 from robosteer_training.commands import finetune as finetune_command
 from robosteer_training.commands import heads as heads_command
 from robosteer_training.commands.steer import summary_text
+from robosteer_training.compatibility import check_convention
 from robosteer_training.finetune.settings import TrainSettings
 from robosteer_training.heads.cache import CacheSettings, fill_cache, load_cache
 from robosteer_training.heads.select import KnnSettings
 from robosteer_training.heads.selection import HeadSelection
-from robosteer_training.pipeline import check_convention
 from robosteer_training.steer import steer
 from robosteer_training.steer_settings import SteerSettings
 
@@ -154,8 +154,8 @@ def test_interrupted_in_every_stage_and_resumed_it_is_the_same_run(summary, sett
             *a, progress=stop_when(lambda done: done >= 8, progress), **k
         ),
         "select_by_knn": stop,
-        "train": lambda *a, progress, **k: original["train"](
-            *a, progress=stop_when(lambda done: done == 5, progress), **k
+        "train": lambda *a, watch, **k: original["train"](
+            *a, watch=dataclasses.replace(watch, progress=stop_when(lambda done: done == 5, watch.progress)), **k
         ),
         "export": stop,
     }

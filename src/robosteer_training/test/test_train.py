@@ -7,6 +7,7 @@ checkpoint that acts differently.
 
 import dataclasses
 import signal
+from functools import partial
 
 import jax
 import numpy as np
@@ -15,13 +16,14 @@ import pytest
 from robosteer_model.checkpoint import load_checkpoint
 from robosteer_model.params import flatten
 from robosteer_rig.errors import RobosteerError
-from robosteer_training.export import export
-from robosteer_training.finetune.batches import Prefetch, batch_rows
-from robosteer_training.finetune.loss import batch_loss, encode_frames, light_augmentation
+from robosteer_training.export import Check, export
+from robosteer_training.finetune.batches import Prefetch, Sampler, stream_rows
+from robosteer_training.finetune.loss import Work, batch_loss, draw, light_augmentation
 from robosteer_training.finetune.recipes import recipe_by_name
 from robosteer_training.finetune.settings import TrainSettings
 from robosteer_training.finetune.spec import AdapterSpec
-from robosteer_training.finetune.train import BAD_BATCH_FILE, STATE_FILE, draw, train
+from robosteer_training.finetune.train import BAD_BATCH_FILE, STATE_FILE, TrainingStopped, Watch, train
+from robosteer_training.finetune.vision import encode_frames
 from robosteer_training.frames import observation_of, split_episodes
 
 SETTINGS = TrainSettings(
@@ -36,8 +38,9 @@ def spec(config):
 
 
 @pytest.fixture(scope="module")
-def encoded(params, config, frames):
-    return dataclasses.replace(frames, image_tokens=encode_frames(params, config, frames))
+def encoded(params, config, frames, tmp_path_factory):
+    tokens = encode_frames(params, config, frames, SETTINGS, tmp_path_factory.mktemp("vision"))
+    return dataclasses.replace(frames, image_tokens=tokens)
 
 
 @pytest.fixture(scope="module")
@@ -59,16 +62,16 @@ def test_a_resumed_run_is_the_same_run(params, spec, encoded, trained, tmp_path)
         if step == 7:
             signal.raise_signal(signal.SIGINT)
 
-    with pytest.raises(KeyboardInterrupt):
-        train(params, spec, encoded, SETTINGS, tmp_path, source="a", progress=stop_at_seven)
+    with pytest.raises(TrainingStopped, match="step 7 of 12"):
+        train(params, spec, encoded, SETTINGS, tmp_path, source="a", watch=Watch(stop_at_seven))
     assert (tmp_path / STATE_FILE).exists()
     steps = []
-    again = train(
-        params, spec, encoded, SETTINGS, tmp_path, source="a", resume=True, progress=lambda s, h: steps.append(s)
-    )
+    watch = Watch(lambda step, history: steps.append(step))
+    again = train(params, spec, encoded, SETTINGS, tmp_path, source="a", resume=True, watch=watch)
     assert steps == [8, 9, 10, 11, 12]
     assert again.history.loss == trained.history.loss
     assert again.history.heldout == trained.history.heldout
+    assert again.history.action_error == trained.history.action_error
     for path, leaf in trained.adapter.items():
         assert np.asarray(leaf).tobytes() == np.asarray(again.adapter[path]).tobytes(), path
     with pytest.raises(RobosteerError, match="another run"):
@@ -81,12 +84,15 @@ def test_a_resumed_run_is_the_same_run(params, spec, encoded, trained, tmp_path)
 def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_frames(params, spec, encoded, tmp_path):
     broken = dataclasses.replace(encoded, actions=encoded.actions.copy())
     kept, _ = split_episodes(encoded.episode_index, SETTINGS.holdout, SETTINGS.seed)
-    bad = batch_rows(encoded.rows_of(kept), SETTINGS.batch_size, SETTINGS.seed, 2)[0]
+    bad = Sampler((encoded.rows_of(kept),), SETTINGS.batch_size, SETTINGS.seed)(2)[0]
     broken.actions[bad] = np.nan
     with pytest.raises(RobosteerError, match="expected a finite number"):
         train(params, spec, broken, SETTINGS, tmp_path, source="a")
     with np.load(tmp_path / BAD_BATCH_FILE) as file:
         assert len(file["rows"]) == SETTINGS.batch_size
+        blamed = file["rows"][np.isnan(file["actions"]).any(axis=(1, 2))]
+        assert ((blamed <= bad) & (bad < blamed + encoded.horizon)).all()  # its chunk holds the bad frame
+        assert {"noise", "time", "state", "image/base_0_rgb", "tokenized_prompt"} <= set(file.files)
     with np.load(tmp_path / STATE_FILE) as file:
         arrays = [file[name] for name in file.files if name != "meta"]
     assert all(np.isfinite(a).all() for a in arrays)
@@ -95,7 +101,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_frames(params, sp
 def test_cached_vision_tokens_give_the_same_loss(params, config, frames, encoded):
     rows = np.array([0, 13, 69])
     noise, time = draw(jax.random.key(1), (3, config.action_horizon, config.action_dim))
-    loss = jax.jit(batch_loss, static_argnums=1)
+    loss = jax.jit(partial(batch_loss, work=Work(skip_dead=False)), static_argnums=1)
     want = loss(params, config, frames.gather(rows), noise, time)
     np.testing.assert_allclose(loss(params, config, encoded.gather(rows), noise, time), want, rtol=1e-5)
 
@@ -103,7 +109,13 @@ def test_cached_vision_tokens_give_the_same_loss(params, config, frames, encoded
 def test_export_writes_an_ordinary_checkpoint_that_acts_the_same(base, spec, frames, trained, tmp_path):
     rows = frames.rows_of(np.array(trained.heldout_episodes))
     done = export(
-        tmp_path / "checkpoint", base, trained.adapter, spec, frames, rows, rig="rig text", provenance={"heads": HEADS}
+        tmp_path / "checkpoint",
+        base,
+        trained.adapter,
+        spec,
+        Check(frames, rows),
+        rig="rig text",
+        provenance={"heads": HEADS},
     )
     assert done.max_action_difference < 1e-4
     loaded = load_checkpoint(done.path)
@@ -120,10 +132,10 @@ def test_export_writes_an_ordinary_checkpoint_that_acts_the_same(base, spec, fra
 
 def test_batches_are_shuffled_epochs_that_depend_on_the_step_alone():
     rows = np.arange(100, 110)
-    stream = np.concatenate([batch_rows(rows, 4, 7, step) for step in range(10)])
+    stream = np.concatenate([Sampler((rows,), 4, 7)(step) for step in range(10)])
     assert sorted(stream[:10]) == sorted(stream[10:20]) == rows.tolist()
     assert stream[:10].tolist() != stream[10:20].tolist()
-    assert sorted(batch_rows(rows, 25, 7, 0)[:20].tolist()) == sorted([*rows, *rows])
+    assert sorted(stream_rows(rows, 0, 25, 7)[:20].tolist()) == sorted([*rows, *rows])
 
 
 def test_a_batch_that_cannot_be_made_is_raised_where_it_is_used():

@@ -43,9 +43,11 @@ class Merge:
     """Fold LoRA adapters into the weights, in float32, so that stock configs without LoRA load the result."""
 
     path: tyro.conf.Positional[Path]
-    """Checkpoint directory with LoRA leaves."""
+    """Checkpoint directory with LoRA leaves, or an adapter (`robosteer finetune --adapter`)."""
     out: tyro.conf.Positional[Path]
     """Directory to create."""
+    base: Path | None = None
+    """The checkpoint that the adapter was trained on."""
     config: str | None = None
     """Stock config by openpi's name; default: the one in robosteer.json."""
     dtype: Literal["keep", "float32", "bfloat16"] = "keep"
@@ -129,11 +131,19 @@ def _verify(command: Verify) -> int:
 
 
 def _merge(command: Merge) -> int:
+    from robosteer_model.adapter_file import is_adapter, merge_adapter
+    from robosteer_model.errors import ModelError
     from robosteer_model.merge import merge_checkpoint
 
-    merge_checkpoint(
-        command.path, command.out, config=command.config, dtype=None if command.dtype == "keep" else command.dtype
-    )
+    dtype = None if command.dtype == "keep" else command.dtype
+    if not is_adapter(command.path):
+        if command.base is not None:
+            raise ModelError(f"--base: found a checkpoint in {command.path}, expected an adapter; leave --base out")
+        merge_checkpoint(command.path, command.out, config=command.config, dtype=dtype)
+    elif command.base is None:
+        raise ModelError(f"--base: found none, expected the checkpoint that {command.path} was trained on")
+    else:
+        merge_adapter(command.path, command.base, command.out, dtype=dtype)
     print(f"merged into {command.out}")
     return 0
 

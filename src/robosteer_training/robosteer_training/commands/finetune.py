@@ -7,44 +7,40 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
+from tyro.conf import OmitArgPrefixes as Flat
+
+from robosteer_training.commands.training_options import OutputOptions, RecipeOptions, TrainingOptions
 
 
 @dataclasses.dataclass(frozen=True)
 class Arguments:
     """Train an adapter with a recipe on a converted dataset, or explain what a recipe trains."""
 
-    recipe: str = "steering"
-    """What is trained: steering, paper-text, q-only, q+mlp, lora, lora-frozen-vision, full."""
     explain: bool = False
     """Print the parameter table of the recipe and stop; needs no weights."""
     model: Literal["pi0", "pi05", "pi0_fast"] = "pi05"
     """Full-size model that --explain counts."""
     m: int = 20
     """Number of heads that --explain counts when no --heads are given."""
-    heads: Path | None = None
-    """Head selection file (`robosteer heads select`)."""
+    heads: tuple[Path, ...] = ()
+    """Head selection files (`robosteer heads select`); of several, all heads are adapted together."""
+    disjoint: bool = False
+    """Several --heads, one per task of the data: no two tasks share a head, each head learns from its task alone."""
     dataset: Path | None = None
     """Converted dataset (`robosteer convert`)."""
     base: Path | None = None
     """Checkpoint to adapt."""
     out: Path | None = None
     """Directory of the results."""
-    steps: int = 5000
-    """Optimiser steps."""
-    batch_size: int = 32
-    """Frames per step."""
-    peak_lr: float = 2.5e-5
-    """Learning rate after warm-up."""
-    warmup_steps: int = 200
-    """Steps of linear warm-up (at most a tenth of all steps)."""
-    seed: int = 0
-    """Seed of initial factors, batches, noise and times."""
-    augment: Literal["none", "light", "openpi"] = "none"
-    """Image augmentation; with any, the vision encoder runs in every step."""
-    holdout: float = 0.1
-    """Share of episodes kept for the held-out loss."""
-    save_every: int = 250
-    """Steps between saved training states."""
+    what: Flat[RecipeOptions] = dataclasses.field(default_factory=RecipeOptions)
+    how: Flat[TrainingOptions] = dataclasses.field(default_factory=TrainingOptions)
+    output: Flat[OutputOptions] = dataclasses.field(default_factory=OutputOptions)
+    coordinator: str | None = None
+    """host:port of process 0, when several processes train together (each is started with the same options)."""
+    processes: int = 1
+    """Number of processes."""
+    process_id: int = 0
+    """Which of them this is, from 0; number 0 writes the results."""
     resume: bool = False
     """Continue an unfinished run with the same options."""
     overwrite: bool = False
@@ -57,6 +53,8 @@ def main(argv: list[str]) -> int:
     """Entry point of `robosteer finetune`."""
     arguments = tyro.cli(Annotated[Arguments, tyro.conf.arg()], args=argv, prog="robosteer finetune")
     told = _explain(arguments) if arguments.explain else _finetune(arguments)
+    if told is None:
+        return 0
     if arguments.json:
         import json
 
@@ -73,44 +71,48 @@ def main(argv: list[str]) -> int:
 def _explain(arguments: Arguments) -> dict[str, Any]:
     from robosteer_model import config as configs
     from robosteer_training.finetune.explain import explain
-    from robosteer_training.finetune.recipes import recipe_by_name
-    from robosteer_training.heads.selection import HeadSelection
+    from robosteer_training.finetune.multitask import joint_heads
+    from robosteer_training.finetune.recipes import customised, recipe_by_name
+    from robosteer_training.heads.selection import HeadSelection, dead_heads
 
-    heads = HeadSelection.load(arguments.heads).heads if arguments.heads else ()
-    config = getattr(configs, arguments.model)()
-    return explain(config, recipe_by_name(arguments.recipe), arguments.m, heads)
+    what, config = arguments.what, getattr(configs, arguments.model)()
+    recipe = customised(recipe_by_name(what.recipe), rank=what.rank, alpha=what.alpha, streams=what.streams)
+    heads = joint_heads([HeadSelection.load(path) for path in arguments.heads])
+    dead = dead_heads(config) if what.exclude_dead_heads else []
+    return explain(config, recipe, arguments.m, [head for head in heads if head not in dead])
 
 
-def _finetune(arguments: Arguments) -> dict[str, Any]:
+def _finetune(arguments: Arguments) -> dict[str, Any] | None:
     from robosteer_rig.errors import RobosteerError
 
     a = arguments
     if a.dataset is None or a.base is None or a.out is None:
         raise RobosteerError("finetune: found no --dataset, --base or --out, expected all three (or --explain)")
+    if (a.coordinator is None) != (a.processes == 1):
+        raise RobosteerError("finetune: found --coordinator or --processes alone, expected both for several processes")
 
-    from robosteer_training.finetune.settings import TrainSettings
-    from robosteer_training.steer import steer
+    from robosteer_training.commands.steer import finished
+    from robosteer_training.finetune.placement import join_processes
+    from robosteer_training.steer import follow, steer
     from robosteer_training.steer_settings import SteerSettings
 
     settings = SteerSettings(
         base=a.base,
         out=a.out,
         dataset=a.dataset,
-        recipe=a.recipe,
         select=False,
-        selection=a.heads,
-        training=TrainSettings(
-            steps=a.steps,
-            batch_size=a.batch_size,
-            peak_lr=a.peak_lr,
-            warmup_steps=a.warmup_steps,
-            seed=a.seed,
-            augment=a.augment,
-            holdout=a.holdout,
-            save_every=a.save_every,
-        ),
+        selections=a.heads,
+        disjoint=a.disjoint,
+        exclude_dead=a.what.exclude_dead_heads,
+        training=a.how.settings(),
+        **a.what.steer_fields(),
+        **a.output.steer_fields(),
     )
-    return steer(settings, resume=a.resume, overwrite=a.overwrite)
+    if a.coordinator is not None:
+        join_processes(a.coordinator, a.processes, a.process_id)
+    if a.process_id > 0:
+        return finished(lambda: follow(settings), "finetune")
+    return finished(lambda: steer(settings, resume=a.resume, overwrite=a.overwrite), "finetune")
 
 
 def explain_text(told: dict[str, Any]) -> str:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from tyro.conf import OmitArgPrefixes as Flat
+
+from robosteer_training.commands.training_options import OutputOptions, RecipeOptions, TrainingOptions
+
 if TYPE_CHECKING:
     from robosteer_training.steer_settings import SteerSettings
-
-QUICK_STEPS = 100
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,36 +37,15 @@ class Arguments:
     """Numbers of neighbours to try; the best is kept."""
     metric: Literal["cosine", "euclidean"] = "cosine"
     """Distance between head outputs."""
-    exclude_dead_heads: bool = False
-    """Leave out the last layer's heads, which receive no gradient in pi0 and pi0.5."""
     noise_seed: int = 0
     """Seed of the noise under which activations are taken."""
-    recipe: str = "steering"
-    """What is trained: steering, paper-text, q-only, q+mlp, lora, lora-frozen-vision, full."""
-    steps: int = 5000
-    """Optimiser steps."""
-    batch_size: int = 32
-    """Frames per step."""
-    peak_lr: float = 2.5e-5
-    """Learning rate after warm-up."""
-    warmup_steps: int = 200
-    """Steps of linear warm-up (at most a tenth of all steps)."""
-    seed: int = 0
-    """Seed of initial factors, batches, noise and times."""
-    augment: Literal["none", "light", "openpi"] = "none"
-    """Image augmentation; with any, the vision encoder runs in every step."""
-    holdout: float = 0.1
-    """Share of episodes kept for the held-out loss."""
-    save_every: int = 250
-    """Steps between saved training states."""
-    eval_every: int = 250
-    """Steps between held-out losses; 0 means only before and after."""
+    what: Flat[RecipeOptions] = dataclasses.field(default_factory=RecipeOptions)
+    how: Flat[TrainingOptions] = dataclasses.field(default_factory=TrainingOptions)
+    output: Flat[OutputOptions] = dataclasses.field(default_factory=OutputOptions)
     jobs: int = 0
     """Worker processes of the conversion; 0 takes one per CPU core."""
     skip_bad: bool = False
     """Go on when some episodes are damaged."""
-    quick: bool = False
-    """At most 100 steps: to see that everything works."""
     resume: bool = False
     """Continue an unfinished run with the same options."""
     overwrite: bool = False
@@ -81,7 +63,9 @@ def main(argv: list[str]) -> int:
 
     from robosteer_training.steer import steer
 
-    summary = steer(settings, resume=arguments.resume, overwrite=arguments.overwrite)
+    summary = finished(lambda: steer(settings, resume=arguments.resume, overwrite=arguments.overwrite), "steer")
+    if summary is None:
+        return 0
     if arguments.json:
         import json
 
@@ -98,10 +82,22 @@ def console() -> int:
     return run("steer", main)
 
 
+def finished(work: Callable[[], dict[str, Any] | None], name: str) -> dict[str, Any] | None:
+    """What some work gives; None when Ctrl-C stopped the training, whose state is saved."""
+    import sys
+
+    from robosteer_training.finetune.train import TrainingStopped
+
+    try:
+        return work()
+    except TrainingStopped as stopped:
+        print(f"{name}: {stopped}; everything is saved, go on with --resume", file=sys.stderr)
+        return None
+
+
 def _settings(arguments: Arguments) -> SteerSettings:
     import os
 
-    from robosteer_training.finetune.settings import TrainSettings
     from robosteer_training.heads.cache import CacheSettings
     from robosteer_training.heads.select import KnnSettings
     from robosteer_training.steer_settings import SteerSettings
@@ -114,28 +110,20 @@ def _settings(arguments: Arguments) -> SteerSettings:
         dataset=a.dataset,
         rig=a.rig,
         instruction=a.instruction,
-        recipe=a.recipe,
         cache=CacheSettings(noise_seed=a.noise_seed),
-        heads=KnnSettings(ks=a.k, m=a.m, metric=a.metric, exclude_dead_heads=a.exclude_dead_heads),
-        training=TrainSettings(
-            steps=min(a.steps, QUICK_STEPS) if a.quick else a.steps,
-            batch_size=a.batch_size,
-            peak_lr=a.peak_lr,
-            warmup_steps=a.warmup_steps,
-            seed=a.seed,
-            augment=a.augment,
-            holdout=a.holdout,
-            save_every=a.save_every,
-            eval_every=a.eval_every,
-        ),
+        heads=KnnSettings(ks=a.k, m=a.m, metric=a.metric, exclude_dead_heads=a.what.exclude_dead_heads),
+        training=a.how.settings(),
         jobs=a.jobs or os.cpu_count() or 1,
         skip_bad=a.skip_bad,
+        **a.what.steer_fields(),
+        **a.output.steer_fields(),
     )
 
 
 def summary_text(summary: dict[str, Any]) -> str:
     """What a person wants to know at the end."""
     data, heads, loss, recipe = (summary[name] for name in ("dataset", "heads", "loss", "recipe"))
+    checkpoint = summary["checkpoint"]
     if loss["heldout_before"] is None:
         losses = f"training {loss['train_first']:.4f} -> {loss['train_last']:.4f} (no episode was held out)"
     else:
@@ -148,12 +136,17 @@ def summary_text(summary: dict[str, Any]) -> str:
             f"heads       {_heads_text(heads)}",
             f"trained     {millions:.3f} M parameters ({recipe['trainable_mib']:.2f} MiB, "
             f"{recipe['trainable_percent']:.2f} % of the model)",
-            f"loss        {losses}",
-            f"time        {sum(summary['seconds'].values()):.0f} s ({summary['seconds_per_step']:.3f} s per step)",
-            f"checkpoint  {summary['checkpoint']['path']}",
+            f"loss        {losses}{_error_text(summary['action_error']['heldout'])}",
+            f"time        {sum(summary['seconds'].values()):.0f} s ({summary['seconds_per_step']:.3f} s per step, "
+            f"{summary['data_wait_share']:.1%} waiting for data)",
+            f"{checkpoint['kind']:12}{checkpoint['path']} ({checkpoint['mib']:.1f} MiB)",
             f"report      {summary['out']}/report.html",
         )
     )
+
+
+def _error_text(errors: list[list[float]]) -> str:
+    return f", action error {errors[0][1]:.4f} -> {errors[-1][1]:.4f} (normalised)" if errors else ""
 
 
 def _heads_text(heads: dict[str, Any] | None) -> str:

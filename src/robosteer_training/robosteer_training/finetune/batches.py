@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import queue
 import threading
 import time
@@ -12,22 +13,53 @@ from typing import Any, Self
 import numpy as np
 
 
-def batch_rows(rows: np.ndarray, batch_size: int, seed: int, step: int) -> np.ndarray:
-    """Rows of the batch of one step: a slice of an endless sequence of shuffled epochs.
-
-    A function of (seed, step) alone, so that a resumed run sees the batches that it would have seen.
+def stream_rows(rows: np.ndarray, first: int, count: int, seed: int, stream: int = 0) -> np.ndarray:
+    """Part of an endless sequence of shuffled epochs; a function of its arguments alone.
 
     Args:
         rows: (n,) the frames to draw from.
+        first: position in the sequence.
+        count: how many rows.
+        seed: of the shuffling.
+        stream: its number, when there are several.
+    """
+    epochs = range(first // len(rows), (first + count - 1) // len(rows) + 1)
+    keys = ([seed, 2, epoch] + [stream] * (stream > 0) for epoch in epochs)
+    order = np.concatenate([np.random.default_rng(key).permutation(rows) for key in keys])
+    start = first - epochs[0] * len(rows)
+    return order[start : start + count]
+
+
+@dataclasses.dataclass(frozen=True)
+class Sampler:
+    """Which frames make which batch: a function of the step, so that a resumed run sees what it would have seen.
+
+    Attributes:
+        rows: per task, the frames to draw from. All in one when tasks are not told apart.
         batch_size: B.
         seed: of the shuffling.
-        step: 0, 1, ...
+        alternate: a batch holds one task, the next one the next; otherwise equal shares of every task.
     """
-    first = step * batch_size
-    epochs = range(first // len(rows), (first + batch_size - 1) // len(rows) + 1)
-    order = np.concatenate([np.random.default_rng([seed, 2, epoch]).permutation(rows) for epoch in epochs])
-    start = first - epochs[0] * len(rows)
-    return order[start : start + batch_size]
+
+    rows: tuple[np.ndarray, ...]
+    batch_size: int
+    seed: int
+    alternate: bool = False
+
+    def __call__(self, step: int) -> np.ndarray:
+        """(B,) rows of the batch of one step."""
+        tasks, size = len(self.rows), self.batch_size
+        if self.alternate:
+            task = step % tasks
+            return stream_rows(self.rows[task], step // tasks * size, size, self.seed, task)
+        # Slot s of the endless sequence of rows belongs to task s mod n and is its (s div n)-th row.
+        slots = np.arange(step * size, (step + 1) * size)
+        chosen = np.empty(size, np.int64)
+        for task, rows in enumerate(self.rows):
+            mine = np.flatnonzero(slots % tasks == task)
+            if mine.size:
+                chosen[mine] = stream_rows(rows, int(slots[mine[0]]) // tasks, mine.size, self.seed, task)
+        return chosen
 
 
 class Prefetch:

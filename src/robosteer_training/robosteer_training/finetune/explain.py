@@ -11,7 +11,7 @@ import numpy as np
 
 from robosteer_model.config import ModelConfig
 from robosteer_training.finetune.recipes import Recipe
-from robosteer_training.finetune.spec import GATING_PATH, LINEAR_PATH, O_PATH, Q_PATH, AdapterSpec, spread_heads
+from robosteer_training.finetune.spec import AdapterSpec, spread_heads
 
 MIB_PER_PARAMETER = 4 / 2**20
 
@@ -34,7 +34,6 @@ _MODULES = (
     ("state projection", r"state_proj/.*"),
     ("time MLP", r"(action_)?time_mlp_(in|out)/.*"),
 )
-_ADAPTED = {"head_q": Q_PATH, "head_o": O_PATH, "ffn/gating": GATING_PATH, "ffn/linear": LINEAR_PATH}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,10 +85,13 @@ def _target(path: str, spec: AdapterSpec) -> tuple[str, str]:
         stem = rest.removesuffix("lora_a").removesuffix("lora_b").removesuffix("_")
         rank = spec.leaves[path.removesuffix("b").removesuffix("a") + "a"].shape[-1]
         return _module_of(stem.removesuffix("/") + "/"), f"LoRA r={rank}"
-    adapted = next(target for prefix, target in _ADAPTED.items() if path.startswith(prefix))
-    rank = spec.leaves[path[:-1] + "a"].shape[-1]
-    extent = f"{len(spec.heads)} heads" if kind.startswith("head") else f"{len(spec.ffn_layers)} layers"
-    return _module_of(adapted), f"LoRA r={rank}, {extent}"
+    stream = next(s for s in reversed(spec.streams) if kind.endswith(s.suffix))
+    name = kind.removesuffix(stream.suffix)
+    target = {"q": stream.q, "o": stream.o, "gating": stream.gating, "linear": stream.linear}[name.split("_")[1]]
+    extent = f"{len(spec.ffn_layers)} layers" if name.startswith("ffn") else f"{len(spec.heads)} heads"
+    if name.startswith("whole"):
+        return _module_of(target), f"whole, {extent}"
+    return _module_of(target), f"LoRA r={spec.leaves[f'{kind}/a'].shape[-1]}, {extent}"
 
 
 def explain(config: ModelConfig, recipe: Recipe, m: int, heads: Sequence[tuple[int, int]] = ()) -> dict[str, Any]:

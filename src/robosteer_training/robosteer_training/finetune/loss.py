@@ -1,4 +1,4 @@
-"""The base model's own loss, from images or from vision tokens that were computed once."""
+"""The base model's own loss of a gathered batch: flow matching for pi0 and pi0.5, cross-entropy for pi0-FAST."""
 
 from __future__ import annotations
 
@@ -8,86 +8,75 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from robosteer_model import pi0, siglip
+from robosteer_model import pi0, pi0_fast
 from robosteer_model.augmentation import augment as openpi_augmentation
 from robosteer_model.config import ModelConfig
-from robosteer_model.layers import embed_tokens
-from robosteer_model.observation import Observation, image_to_float
-from robosteer_model.sequences import Prefix, prefix_layout
-from robosteer_training.frames import Frames, observation_of
+from robosteer_model.flow_training import shared_prefix_loss
+from robosteer_model.observation import Observation
+from robosteer_model.pruning import restore
+from robosteer_model.remat import Remat
+from robosteer_training.frames import observation_of
 
-_VISION_BLOCK = 32
+Augment = Callable[[jax.Array, Observation], Observation]
+
+
+@dataclasses.dataclass(frozen=True)
+class Work:
+    """What is computed for one loss; every choice gives the same number up to rounding.
+
+    Attributes:
+        prune: leave out absent views and prompt padding.
+        skip_dead: read the prefix into keys and values only; the parameters may then lack the dead layer.
+        remat: what the backward pass computes again.
+    """
+
+    prune: bool = True
+    skip_dead: bool = True
+    remat: Remat = "off"
 
 
 def batch_loss(
-    params: Any,
+    params: Mapping[str, Any],
     config: ModelConfig,
     batch: Mapping[str, Any],
     noise: jax.Array,
     time: jax.Array,
     augment: Callable[[Observation], Observation] | None = None,
+    work: Work = Work(),
 ) -> jax.Array:
-    """Flow-matching loss (B, H) of a gathered batch.
+    """Loss per row and step of the chunk, (B, H); FAST models have one per row, (B, 1).
 
     Args:
-        params: openpi's tree.
+        params: openpi's tree, or `without_dead_layer` of it when `work.skip_dead`.
         config: the model.
         batch: see `Frames.gather`; images (B, h, w, 3) or vision tokens (B, T, W).
-        noise: (B, H, A).
-        time: (B,).
+        noise: (B, D, H, A), D draws per row; not read by FAST models.
+        time: (B, D).
         augment: applied to images; impossible with vision tokens.
+        work: what is computed.
     """
-    if next(iter(batch["image"].values())).ndim == 3:
-        return _loss_from_tokens(params, config, batch, noise, time)
     observation = observation_of(batch)
     if augment is not None:
         observation = augment(observation)
-    return pi0.flow_loss(params, config, observation, batch["actions"], noise, time)
+    if not work.prune:
+        observation = restore(observation, config)
+    if config.model_type == "pi0_fast":
+        return pi0_fast.compute_loss(dict(params), config, observation, remat=work.remat)[:, None]
+    if work.skip_dead or noise.shape[1] > 1:
+        return shared_prefix_loss(params, config, observation, batch["actions"], noise, time, remat=work.remat)
+    return pi0.flow_loss(dict(params), config, observation, batch["actions"], noise[:, 0], time[:, 0], remat=work.remat)
 
 
-def _loss_from_tokens(
-    params: Any, config: ModelConfig, batch: Mapping[str, Any], noise: jax.Array, time: jax.Array
-) -> jax.Array:
-    """`pi0.flow_loss` with the images already encoded."""
-    cameras = [name for name in config.cameras if name in batch["image"]]
-    images = [batch["image"][name] for name in cameras]
-    table = params["PaliGemma"]["llm"]["embedder"]["input_embedding"]
-    prompt = embed_tokens(table, batch["tokenized_prompt"], jnp.dtype(config.dtype))
-    tokens = jnp.concatenate([*(image.astype(prompt.dtype) for image in images), prompt], axis=1)
-    seen = jnp.ones((len(tokens), tokens.shape[1] - prompt.shape[1]), bool)
-    valid = jnp.concatenate([seen, batch["tokenized_prompt_mask"]], axis=1)
-    prefix = Prefix(tokens, valid, prefix_layout(cameras, images[0].shape[1], valid))
-    observation = Observation({}, {}, batch["state"], batch["tokenized_prompt"], batch["tokenized_prompt_mask"])
-    t = time[:, None, None]
-    x_t = t * noise + (1 - t) * batch["actions"]
-    v_t = pi0.joint_pass(params, config, observation, x_t, time, prefix=prefix).velocity
-    return jnp.mean(jnp.square(v_t - (noise - batch["actions"])), axis=-1)
+def draw(key: jax.Array, shape: tuple[int, int, int], draws: int = 1) -> tuple[jax.Array, jax.Array]:
+    """Noise (B, D, H, A) and times (B, D) for chunks of `shape` (B, H, A); one draw per row is openpi's own."""
+    batch, horizon, dims = shape
+    noise, time = _draw(key, (batch * draws, horizon, dims))
+    return noise.reshape(batch, draws, horizon, dims), time.reshape(batch, draws)
 
 
-def encode_frames(
-    params: Any, config: ModelConfig, frames: Frames, progress: Callable[[int, int], None] | None = None
-) -> dict[str, np.ndarray]:
-    """Vision tokens of every frame, image slot -> (F, T, W) in the compute dtype; SigLIP must be frozen."""
-
-    @jax.jit
-    def encode(vision: Any, images: jax.Array) -> jax.Array:
-        return siglip.encode_images(vision, config.siglip, image_to_float(images), jnp.dtype(config.dtype))
-
-    vision, total = params["PaliGemma"]["img"], len(frames)
-    encoded = {}
-    for done, (slot, images) in enumerate(frames.images.items()):
-        blocks = []
-        for start in range(0, total, _VISION_BLOCK):
-            # The last block overlaps the one before: one shape, one program.
-            first = max(0, min(start, total - _VISION_BLOCK))
-            block = jax.device_get(encode(vision, np.asarray(images[first : first + _VISION_BLOCK])))
-            blocks.append(block[start - first :])
-            if progress is not None:
-                progress(done * total + start + len(blocks[-1]), total * len(frames.images))
-        encoded[slot] = np.concatenate(blocks)
-    return encoded
+# Compiled once for all steps: the sampler of the time is a large program.
+_draw = jax.jit(pi0.draw_noise_and_time, static_argnums=1)
 
 
 def light_augmentation(key: jax.Array, observation: Observation) -> Observation:
@@ -104,7 +93,7 @@ def light_augmentation(key: jax.Array, observation: Observation) -> Observation:
 
 
 # By `TrainSettings.augment`.
-AUGMENTATIONS: dict[str, Callable[[jax.Array, Observation], Observation] | None] = {
+AUGMENTATIONS: dict[str, Augment | None] = {
     "none": None,
     "light": light_augmentation,
     "openpi": openpi_augmentation,

@@ -12,10 +12,15 @@ from typing import Literal
 
 from robosteer_rig.errors import RobosteerError
 
+Stream = Literal["paligemma", "expert"]
+
 PROJECTIONS = (
     r"(state_proj|action_in_proj|action_out_proj|time_mlp_in|time_mlp_out|action_time_mlp_in|action_time_mlp_out)/.*"
 )
 SIGLIP = r"PaliGemma/img/.*"
+EMBEDDING = r"PaliGemma/llm/embedder/.*"
+PALIGEMMA_FFN = r"PaliGemma/llm/layers/mlp/.*"
+PALIGEMMA_NORMS = r"PaliGemma/llm/(final_norm|layers/(pre_attention_norm|pre_ffw_norm))/.*"
 EVERYTHING = r".*"
 
 
@@ -26,11 +31,14 @@ class Recipe:
     Attributes:
         name: what `--recipe` takes.
         summary: one line for people.
-        q_rank: rank of the LoRA on the query slice of each selected head (PaliGemma stream); 0 = frozen.
+        q_rank: rank of the LoRA on the query slice of each selected head; 0 = frozen.
         o_rank: the same for the output-projection slice.
-        ffn_rank: rank of the LoRA on the PaliGemma stream's FFN; 0 = frozen.
+        ffn_rank: rank of the LoRA on the FFN; 0 = frozen.
         ffn_layers: "all" layers, or only the "selected" ones, which hold a selected head.
-        stock_lora: openpi's own LoRA leaves on every einsum and FFN of both experts (ranks 16 and 32).
+        streams: the experts whose heads and FFNs the fields above mean.
+        scale: alpha / rank of the attention LoRA. As in openpi, the FFN's is one.
+        whole_heads: train the Q and O slices of each selected head as they are, without low-rank factors.
+        stock_ranks: ranks (PaliGemma, expert) of openpi's own LoRA leaves on every einsum and FFN; None = no such LoRA.
         dense: regular expressions (full match on the `/`-joined path) of leaves that train whole.
         a_stddev: standard deviation of the first LoRA factor at the start.
         b_stddev: standard deviation of the second; 0 makes step 0 equal the base model exactly.
@@ -42,7 +50,10 @@ class Recipe:
     o_rank: int = 0
     ffn_rank: int = 0
     ffn_layers: Literal["all", "selected"] = "all"
-    stock_lora: bool = False
+    streams: tuple[Stream, ...] = ("paligemma",)
+    scale: float = 1.0
+    whole_heads: bool = False
+    stock_ranks: tuple[int, int] | None = None
     dense: tuple[str, ...] = ()
     a_stddev: float = 0.01
     b_stddev: float = 0.0
@@ -50,7 +61,7 @@ class Recipe:
     @property
     def uses_heads(self) -> bool:
         """Whether a head selection changes what is trained."""
-        return bool(self.q_rank or self.o_rank or (self.ffn_rank and self.ffn_layers == "selected"))
+        return bool(self.q_rank or self.o_rank or self.whole_heads or (self.ffn_rank and self.ffn_layers == "selected"))
 
 
 _ALL = (
@@ -74,16 +85,22 @@ _ALL = (
     Recipe(
         "lora",
         "openpi's stock LoRA: all einsums and FFNs of both experts (r=16 and 32), SigLIP and projections whole",
-        stock_lora=True,
+        stock_ranks=(16, 32),
         dense=(SIGLIP, PROJECTIONS),
         b_stddev=0.01,
     ),
     Recipe(
         "lora-frozen-vision",
         "openpi's stock LoRA with SigLIP frozen: the fair baseline for speed and parameters",
-        stock_lora=True,
+        stock_ranks=(16, 32),
         dense=(PROJECTIONS,),
         b_stddev=0.01,
+    ),
+    Recipe(
+        "steering-full",
+        "selected heads' Q and O, embedding, every FFN, norms and projections, all whole (the paper's Table 5)",
+        whole_heads=True,
+        dense=(EMBEDDING, PALIGEMMA_FFN, PALIGEMMA_NORMS, PROJECTIONS),
     ),
     Recipe("full", "every parameter", dense=(EVERYTHING,)),
 )
@@ -99,3 +116,41 @@ def recipe_by_name(name: str) -> Recipe:
     if name not in RECIPES:
         raise RobosteerError(f"recipe: found {name!r}, expected one of {', '.join(RECIPES)}")
     return RECIPES[name]
+
+
+def customised(
+    recipe: Recipe, *, rank: int | None = None, alpha: float | None = None, streams: tuple[Stream, ...] | None = None
+) -> Recipe:
+    """A recipe with other numbers.
+
+    Args:
+        recipe: where to start.
+        rank: of all its low-rank factors.
+        alpha: numerator of the attention LoRA's scale; None scales by one.
+        streams: experts whose heads and FFNs are adapted.
+
+    Raises:
+        RobosteerError: for a recipe that has no such number, or a number that makes no sense.
+    """
+    low_rank = recipe.q_rank or recipe.o_rank or recipe.ffn_rank
+    for name, value in (("rank", rank), ("alpha", alpha), ("streams", streams)):
+        fits = low_rank or (name == "streams" and recipe.whole_heads)
+        if value is not None and not fits:
+            raise RobosteerError(
+                f"--{name}: found {value} for recipe {recipe.name!r}, expected one with low-rank factors per head "
+                f"({', '.join(r.name for r in _ALL if r.q_rank)}); leave --{name} out"
+            )
+    if rank is not None:
+        if rank < 1:
+            raise RobosteerError(f"--rank: found {rank}, expected at least 1")
+        ranks = {name: rank for name in ("q_rank", "o_rank", "ffn_rank") if getattr(recipe, name)}
+        recipe = dataclasses.replace(recipe, **ranks)
+    if alpha is not None:
+        if not alpha > 0:
+            raise RobosteerError(f"--alpha: found {alpha}, expected a positive number")
+        recipe = dataclasses.replace(recipe, scale=alpha / (recipe.q_rank or recipe.o_rank or recipe.ffn_rank))
+    if streams is not None:
+        if not streams or len(set(streams)) != len(streams):
+            raise RobosteerError(f"--streams: found {list(streams)}, expected paligemma, expert or both")
+        recipe = dataclasses.replace(recipe, streams=tuple(streams))
+    return recipe

@@ -28,7 +28,7 @@ class TrainState(NamedTuple):
         opt_state: moments of the trainable leaves only.
     """
 
-    step: jax.Array
+    step: Any
     adapter: Adapter
     opt_state: optax.OptState
 
@@ -39,15 +39,24 @@ class History:
 
     Attributes:
         loss: training loss of every step.
+        grad_norm: global norm of the gradient of every step, before clipping.
         heldout: (step, held-out loss) pairs; the first is before training.
+        action_error: (step, held-out action error) pairs, see `Heldout.action_error`.
         seconds: time spent in finished steps, over all sessions.
-        waited_s: of these, time spent waiting for data.
+        waited_s: time that steps waited for data, on top of `seconds`.
     """
 
     loss: list[float] = dataclasses.field(default_factory=list)
+    grad_norm: list[float] = dataclasses.field(default_factory=list)
     heldout: list[tuple[int, float]] = dataclasses.field(default_factory=list)
+    action_error: list[tuple[int, float]] = dataclasses.field(default_factory=list)
     seconds: float = 0.0
     waited_s: float = 0.0
+
+    @property
+    def idle_share(self) -> float:
+        """Share of the time in which the devices waited for data."""
+        return self.waited_s / max(self.seconds + self.waited_s, 1e-9)
 
 
 def save_state(path: Path, state: TrainState, history: History, identity: str) -> None:
@@ -55,11 +64,11 @@ def save_state(path: Path, state: TrainState, history: History, identity: str) -
 
     Args:
         path: a `.npz` file.
-        state: the state.
+        state: the state, as host arrays.
         history: the measurements.
         identity: digest of everything that must be the same when resuming.
     """
-    leaves = jax.device_get(jax.tree.leaves(state))
+    leaves = jax.tree.leaves(state)
     meta = {"schema": SCHEMA, "identity": identity, "history": dataclasses.asdict(history)}
     arrays = {f"leaf_{i}": np.asarray(leaf) for i, leaf in enumerate(leaves)}
     buffer = io.BytesIO()
@@ -72,8 +81,11 @@ def load_state(path: Path, like: TrainState, identity: str) -> tuple[TrainState,
 
     Args:
         path: the file.
-        like: a fresh state, which gives structure and shapes.
+        like: a fresh state (arrays or shapes), which gives structure and shapes.
         identity: see `save_state`.
+
+    Returns:
+        The state as host arrays, and the measurements.
 
     Raises:
         RobosteerError: no such file, a damaged one, or one of another run.
@@ -94,10 +106,5 @@ def load_state(path: Path, like: TrainState, identity: str) -> tuple[TrainState,
         raise RobosteerError(f"{path}: found arrays of other shapes, expected this run's; start without --resume")
     history = History(**meta["history"])
     history.heldout = [(int(step), float(loss)) for step, loss in history.heldout]
-    return jax.tree.unflatten(tree, [jax.numpy.asarray(a) for a in found]), history
-
-
-def state_summary(state: TrainState) -> dict[str, Any]:
-    """Bytes by part, for the memory plan."""
-    size = {name: sum(leaf.nbytes for leaf in jax.tree.leaves(part)) for name, part in state._asdict().items()}
-    return {"adapter_bytes": size["adapter"], "optimizer_bytes": size["opt_state"]}
+    history.action_error = [(int(step), float(error)) for step, error in history.action_error]
+    return jax.tree.unflatten(tree, found), history

@@ -1,29 +1,32 @@
-"""The training loop: only adapter leaves have gradients and optimiser state; the base model is an argument."""
+"""The training loop: only adapter leaves have gradients and optimiser state; frozen weights are an argument."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
 import time
-from collections.abc import Callable
-from functools import lru_cache, partial
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
-from robosteer_model import pi0
 from robosteer_rig.errors import RobosteerError
 from robosteer_training.files import json_digest
-from robosteer_training.finetune.adapter import Adapter, attach, attached_config, init_adapter
-from robosteer_training.finetune.batches import Prefetch, batch_rows
-from robosteer_training.finetune.loss import AUGMENTATIONS, batch_loss
+from robosteer_training.finetune.adapter import Adapter
+from robosteer_training.finetune.batches import Prefetch, Sampler
+from robosteer_training.finetune.heldout import Heldout
+from robosteer_training.finetune.loss import draw
+from robosteer_training.finetune.placement import Placement
+from robosteer_training.finetune.plan import Plan
+from robosteer_training.finetune.ready import Ready, prepare, start_state
 from robosteer_training.finetune.settings import TrainSettings
 from robosteer_training.finetune.spec import AdapterSpec
-from robosteer_training.finetune.state import History, TrainState, load_state, save_state
+from robosteer_training.finetune.state import History, save_state
+from robosteer_training.finetune.tracking import Tracker, open_curves
+from robosteer_training.finetune.vision import draw_variants
 from robosteer_training.frames import Frames, split_episodes
 from robosteer_training.interrupt import deferred_interrupt
 
@@ -31,25 +34,46 @@ STATE_FILE = "state.npz"
 BAD_BATCH_FILE = "bad_batch.npz"
 
 
+class TrainingStopped(KeyboardInterrupt):
+    """Ctrl-C while training, after the state was saved: nothing is lost, the run can go on."""
+
+
 @dataclasses.dataclass(frozen=True)
 class TrainResult:
     """A finished run.
 
     Attributes:
-        adapter: trained leaves.
+        adapter: trained leaves, host arrays.
         history: losses and times.
         train_episodes: episodes trained on.
-        heldout_episodes: episodes that gave the held-out loss.
+        heldout_episodes: episodes that gave the held-out measurements.
+        plan: memory and time; None when there was nothing left to do.
     """
 
     adapter: Adapter
     history: History
     train_episodes: list[int]
     heldout_episodes: list[int]
+    plan: Plan | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Watch:
+    """Who is told what.
+
+    Attributes:
+        progress: called after every step with (finished steps, history).
+        plan: called with the plan before the first step.
+        log: where curves go.
+    """
+
+    progress: Callable[[int, History], None] | None = None
+    plan: Callable[[Plan], None] | None = None
+    log: Tracker = "none"
 
 
 def train(
-    params: Any,
+    params: Mapping[str, Any],
     spec: AdapterSpec,
     frames: Frames,
     settings: TrainSettings,
@@ -57,9 +81,10 @@ def train(
     *,
     source: str = "",
     resume: bool = False,
-    progress: Callable[[int, History], None] | None = None,
+    watch: Watch = Watch(),
+    placement: Placement | None = None,
 ) -> TrainResult:
-    """Train an adapter.
+    """Train an adapter. Every process of a distributed run calls this with the same arguments.
 
     Args:
         params: base parameters; never changed.
@@ -69,141 +94,153 @@ def train(
         directory: where the state lies; `state.npz` is written every `save_every` steps and on Ctrl-C.
         source: digests of base and data; a state of another source is not resumed.
         resume: continue from the saved state, if there is one.
-        progress: called after every step with (finished steps, history).
+        watch: who is told what.
+        placement: devices; None copies everything to each of them and splits the batch.
 
     Raises:
-        KeyboardInterrupt: Ctrl-C, after the state was saved.
-        RobosteerError: the loss stopped being finite (the state before it is saved), or the state is another run's.
+        TrainingStopped: Ctrl-C, after the state was saved.
+        RobosteerError: the loss stopped being finite (the state before it is saved), the state is another run's, or
+            the run does not fit into memory.
     """
-    if frames.image_tokens is not None and settings.augment != "none":
-        raise ValueError("cached vision tokens cannot be augmented")
-    identity = json_digest({"spec": spec.to_json(), "settings": settings.to_json(), "source": source})
+    placement = placement or Placement()
+    identity = json_digest({"spec": spec.to_json(), "settings": settings.identity(), "source": source})
     kept, held_out = split_episodes(frames.episode_index, settings.holdout, settings.seed)
-    rows = frames.rows_of(kept)
-    adapter = init_adapter(spec, params, settings.seed)
-    state = TrainState(jnp.zeros((), jnp.int32), adapter, settings.optimizer().init(adapter))
-    history, path = History(), directory / STATE_FILE
-    if resume and path.exists():
-        state, history = load_state(path, state, identity)
-    evaluate = _evaluation(params, spec, frames, settings, held_out)
-    save = partial(save_state, path, identity=identity)
-    if not history.heldout and len(held_out):
-        history.heldout.append((0, evaluate(state.adapter)))
-
-    step_fn = make_step(spec, settings)
-    key = jax.random.key(settings.seed + 1)
+    sampler = make_sampler(frames, kept, settings, spec)
+    batches = _Batches(frames, sampler, settings, spec, placement)
+    state, history = start_state(params, spec, settings, directory / STATE_FILE if resume else None, identity)
+    episodes = (kept.tolist(), held_out.tolist())
     first = int(state.step)
-
-    def make_batch(step: int) -> tuple[np.ndarray, dict[str, Any]]:
-        chosen = batch_rows(rows, settings.batch_size, settings.seed, step)
-        return chosen, frames.gather(chosen)
-
-    steps = range(first, settings.steps)
-    with deferred_interrupt() as interrupt, Prefetch(make_batch, steps) as batches:
-        for step, (chosen, batch) in zip(steps, batches, strict=True):
-            start = time.monotonic()
-            state, measured = step_fn(
-                state, params, batch, *draw(jax.random.fold_in(key, step), batch["actions"].shape)
-            )
-            loss = float(measured["loss"])
-            if not math.isfinite(loss) or not math.isfinite(float(measured["grad_norm"])):
-                _stop_at_bad_batch(directory, save, state, history, step, chosen, loss)
-            history.loss.append(loss)
-            history.seconds += time.monotonic() - start
-            done = step + 1
-            last = done == settings.steps
-            if len(held_out) and (last or (settings.eval_every and done % settings.eval_every == 0)):
-                history.heldout.append((done, evaluate(state.adapter)))
-            if progress is not None:
-                progress(done, history)
-            if last or done % settings.save_every == 0 or interrupt.requested:
-                history.waited_s, batches.waited_s = history.waited_s + batches.waited_s, 0.0
-                save(state=state, history=history)
-            if interrupt.requested:
-                raise KeyboardInterrupt
-    return TrainResult(state.adapter, history, kept.tolist(), held_out.tolist())
+    if first == settings.steps:
+        return TrainResult(state.adapter, history, *episodes)
+    ready = prepare(params, state, spec, settings, placement, batches.make(first))
+    if watch.plan is not None and placement.is_main:
+        watch.plan(ready.plan)
+    heldout = Heldout(ready.step, frames, frames.rows_of(held_out))
+    _Loop(ready, heldout, history, directory, identity, watch).run(range(first, settings.steps), batches)
+    return TrainResult(placement.fetch(ready.state.adapter), history, *episodes, ready.plan)
 
 
-def _stop_at_bad_batch(
-    directory: Path,
-    save: Callable[..., None],
-    state: TrainState,
-    history: History,
-    step: int,
-    chosen: np.ndarray,
-    loss: float,
-) -> None:
-    """The step left the state as it was: save it, name the frames, give up."""
-    save(state=state, history=history)
-    np.savez(directory / BAD_BATCH_FILE, step=step, rows=chosen)
-    raise RobosteerError(
-        f"training: found loss {loss} at step {step}, expected a finite number; the state before it and the frames of "
-        f"the batch are in {directory}; check these frames or lower --peak-lr"
-    )
+def make_sampler(frames: Frames, episodes: np.ndarray, settings: TrainSettings, spec: AdapterSpec) -> Sampler:
+    """Which frames make which batch.
 
-
-# Compiled once for all steps and evaluations: the sampler of the time is a large program.
-draw = jax.jit(pi0.draw_noise_and_time, static_argnums=1)
-
-
-@lru_cache(maxsize=4)
-def make_step(spec: AdapterSpec, settings: TrainSettings) -> Callable[..., tuple[TrainState, dict[str, jax.Array]]]:
-    """One compiled optimiser step `(state, params, batch, noise, time) -> (state, {"loss", "grad_norm"})`.
-
-    The state's buffers are donated. When loss or gradient are not finite, the state is returned as it was given.
+    Raises:
+        RobosteerError: a task that must be told apart has no frames.
     """
-    config, optimizer = attached_config(spec), settings.optimizer()
-    augmentation = AUGMENTATIONS[settings.augment]
-    key = jax.random.key(settings.seed + 3)
-
-    @partial(jax.jit, donate_argnums=(0,))
-    def step(
-        state: TrainState, params: Any, batch: dict[str, Any], noise: jax.Array, flow_time: jax.Array
-    ) -> tuple[TrainState, dict[str, jax.Array]]:
-        change = None if augmentation is None else partial(augmentation, jax.random.fold_in(key, state.step))
-
-        def loss_of(adapter: Adapter) -> jax.Array:
-            return jnp.mean(batch_loss(attach(params, adapter, spec), config, batch, noise, flow_time, change))
-
-        loss, grads = jax.value_and_grad(loss_of)(state.adapter)
-        norm = optax.tree.norm(grads)
-        updates, opt_state = optimizer.update(grads, state.opt_state, state.adapter)
-        adapter = jax.tree.map(jnp.add, state.adapter, updates)
-        new = TrainState(state.step + 1, adapter, opt_state)
-        good = jnp.isfinite(loss) & jnp.isfinite(norm)
-        return jax.tree.map(partial(jnp.where, good), new, state), {"loss": loss, "grad_norm": norm}
-
-    return step
+    rows = frames.rows_of(episodes)
+    if not spec.owners and not settings.balance_tasks:
+        return Sampler((rows,), settings.batch_size, settings.seed)
+    tasks = frames.task_index if frames.task_index is not None else np.zeros(len(frames), int)
+    count = max(spec.owners) + 1 if spec.owners else max(len(frames.tasks), 1)
+    each = tuple(rows[tasks[rows] == task] for task in range(count))
+    if empty := [task for task, mine in enumerate(each) if not len(mine)]:
+        raise RobosteerError(f"tasks: found no frames to train on for task {empty[0] + 1} of {count}; lower --holdout")
+    return Sampler(each, settings.batch_size, settings.seed, alternate=bool(spec.owners))
 
 
-def _evaluation(
-    params: Any, spec: AdapterSpec, frames: Frames, settings: TrainSettings, held_out: np.ndarray
-) -> Callable[[Adapter], float]:
-    """A function adapter -> mean loss over fixed held-out frames, noises and times."""
-    rows = frames.rows_of(held_out)
-    if len(rows) > settings.eval_frames:
-        rows = rows[np.linspace(0, len(rows) - 1, settings.eval_frames).round().astype(int)]
-    rows = np.repeat(rows, settings.eval_draws)
-    size = min(settings.batch_size, max(len(rows), 1))
-    key = jax.random.key(settings.seed + 2)
+@dataclasses.dataclass(frozen=True)
+class _Batches:
+    """Makes the batch of a step, on the devices."""
 
-    def evaluate(adapter: Adapter) -> float:
-        total = 0.0
-        for index, start in enumerate(range(0, len(rows), size)):
-            part = rows[start : start + size]
-            # Fill the last batch up, count its own rows only: one shape, one program.
-            batch = frames.gather(np.resize(part, size))
-            drawn = draw(jax.random.fold_in(key, index), batch["actions"].shape)
-            values = _row_losses(spec, adapter, params, batch, *drawn)
-            total += float(np.asarray(values, np.float64)[: len(part)].sum())
-        return total / len(rows)
+    frames: Frames
+    sampler: Sampler
+    settings: TrainSettings
+    spec: AdapterSpec
+    placement: Placement
 
-    return evaluate
+    def make(self, step: int) -> dict[str, Any]:
+        """This process's rows are gathered, everyone's noise is drawn: it depends on the row's place in the batch."""
+        settings, config = self.settings, self.spec.config
+        mine = self.placement.local_rows(settings.batch_size)
+        variants = draw_variants(settings, step)
+        batch = self.frames.gather(self.sampler(step)[mine], None if variants is None else variants[mine])
+        key = jax.random.fold_in(jax.random.key(settings.seed + 1), step)
+        shape = (settings.batch_size, config.action_horizon, config.action_dim)
+        noise, times = draw(key, shape, settings.flow_draws)
+        batch |= {"noise": np.asarray(noise)[mine], "time": np.asarray(times)[mine]}
+        return self.placement.rows(batch, settings.batch_size)
 
 
-@partial(jax.jit, static_argnums=0)
-def _row_losses(
-    spec: AdapterSpec, adapter: Adapter, params: Any, batch: dict[str, Any], noise: jax.Array, flow_time: jax.Array
-) -> jax.Array:
-    """(B,) loss of each row."""
-    return batch_loss(attach(params, adapter, spec), attached_config(spec), batch, noise, flow_time).mean(-1)
+class _Loop:
+    """The steps of one session."""
+
+    def __init__(
+        self, ready: Ready, heldout: Heldout, history: History, directory: Path, identity: str, watch: Watch
+    ) -> None:
+        self._ready, self._heldout, self._history = ready, heldout, history
+        self._directory, self._identity, self._watch = directory, identity, watch
+        self._settings, self._placement = ready.step.settings, ready.step.placement
+
+    def run(self, steps: range, batches: _Batches) -> None:
+        """Measure, step, measure, save."""
+        settings = self._settings
+        if not self._history.heldout:
+            self._measure(0)
+        log = self._watch.log if self._placement.is_main else "none"
+        curves = open_curves(log, self._directory / "curves", settings.to_json())
+        try:
+            with deferred_interrupt() as interrupt, Prefetch(batches.make, steps) as prefetched:
+                for step, batch in zip(steps, prefetched, strict=True):
+                    values = self._step(step, batch, batches.sampler)
+                    done = step + 1
+                    last = done == settings.steps
+                    if last or (settings.eval_every and done % settings.eval_every == 0):
+                        values |= self._measure(done)
+                    self._account(prefetched)
+                    curves.write(done, values)
+                    if self._watch.progress is not None and self._placement.is_main:
+                        self._watch.progress(done, self._history)
+                    stop = self._placement.anyone(interrupt.requested)
+                    if last or done % settings.save_every == 0 or stop:
+                        self._save()
+                    if stop and not last:
+                        raise TrainingStopped(f"stopped at step {done} of {settings.steps}")
+        finally:
+            curves.close()
+
+    def _step(self, step: int, batch: dict[str, Any], sampler: Sampler) -> dict[str, float]:
+        ready = self._ready
+        start = time.monotonic()
+        ready.state, measured = ready.program(ready.state, ready.frozen, batch, np.bool_(True))
+        loss, norm = float(measured["loss"]), float(measured["grad_norm"])
+        if not math.isfinite(loss) or not math.isfinite(norm):
+            self._stop_at(step, batch, sampler(step), loss)
+        self._history.loss.append(loss)
+        self._history.grad_norm.append(norm)
+        self._history.seconds += time.monotonic() - start
+        return {"loss": loss, "grad_norm": norm}
+
+    def _measure(self, done: int) -> dict[str, float]:
+        ready, heldout = self._ready, self._heldout
+        if not len(heldout.rows):
+            return {}
+        values = {"heldout_loss": heldout.loss(ready.state.adapter, ready.frozen)}
+        self._history.heldout.append((done, values["heldout_loss"]))
+        error = heldout.action_error(ready.state.adapter, ready.frozen)
+        if error is not None:
+            self._history.action_error.append((done, error))
+            values["heldout_action_error"] = error
+        return values
+
+    def _account(self, prefetched: Prefetch) -> None:
+        self._history.waited_s += prefetched.waited_s
+        prefetched.waited_s = 0.0
+
+    def _save(self) -> None:
+        state = self._placement.fetch(self._ready.state)
+        if self._placement.is_main:
+            save_state(self._directory / STATE_FILE, state, self._history, self._identity)
+
+    def _stop_at(self, step: int, batch: dict[str, Any], rows: np.ndarray, loss: float) -> None:
+        """The step left the state as it was: save it and the batch, name the frames, give up."""
+        self._save()
+        flat = {"/".join(str(key.key) for key in path): leaf for path, leaf in jax.tree.leaves_with_path(batch)}
+        host = self._placement.fetch(flat)
+        if self._placement.is_main:
+            # numpy's files know no bfloat16.
+            bf16 = jnp.dtype(jnp.bfloat16)
+            arrays = {name: x.astype(np.float32) if x.dtype == bf16 else x for name, x in host.items()}
+            np.savez(self._directory / BAD_BATCH_FILE, allow_pickle=False, step=step, rows=rows, **arrays)
+        raise RobosteerError(
+            f"training: found loss {loss} at step {step}, expected a finite number; the state before it and the batch "
+            f"with its frames are in {self._directory}; check these frames or lower --peak-lr"
+        )
