@@ -17,9 +17,9 @@ from rich.console import Console
 from robosteer_model.checkpoint import load_checkpoint
 from robosteer_model.digest import params_digest
 from robosteer_rig.errors import RobosteerError
+from robosteer_training.action_tokens import load_action_tokens
 from robosteer_training.compatibility import check_convention, check_statistics
 from robosteer_training.files import remove, write_json
-from robosteer_training.finetune.action_tokens import load_action_tokens
 from robosteer_training.finetune.explain import explain
 from robosteer_training.finetune.multitask import disjoint_heads, joint_heads
 from robosteer_training.finetune.placement import meet
@@ -121,8 +121,7 @@ def open_pipeline(settings: SteerSettings, work: Path, stages: Stages) -> Pipeli
     check_statistics(dataset, base)
     for warning in check_convention(dataset, base):
         _warn(stages.console, warning)
-    tokens = load_action_tokens(settings.action_tokens) if settings.action_tokens else None
-    frames = prepare_frames(dataset, base, tokens)
+    frames = prepare_frames(dataset, base, load_action_tokens(settings.action_tokens))
     check_statistics(dataset, base, frames)
     return Pipeline(settings, work, stages, base, params_digest(base.params), dataset, frames)
 

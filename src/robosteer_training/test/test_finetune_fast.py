@@ -17,8 +17,8 @@ from robosteer_model.digest import params_digest
 from robosteer_model.errors import ModelError
 from robosteer_model.params import flatten
 from robosteer_rig.errors import RobosteerError
+from robosteer_training.action_tokens import load_action_tokens
 from robosteer_training.export import Check, export
-from robosteer_training.finetune.action_tokens import load_action_tokens
 from robosteer_training.finetune.adapter import merge
 from robosteer_training.finetune.recipes import recipe_by_name
 from robosteer_training.finetune.settings import TrainSettings
@@ -115,7 +115,7 @@ class Codec:
 
 def test_an_action_tokenizer_is_found_by_name():
     assert isinstance(load_action_tokens(f"{Codec.__module__}:Codec"), Codec)
-    with pytest.raises(RobosteerError, match="cannot import"):
+    with pytest.raises(RobosteerError, match="cannot find"):
         load_action_tokens("no_such_module:x")
     with pytest.raises(RobosteerError, match="without encode and decode"):
         load_action_tokens("collections:OrderedDict")

@@ -51,7 +51,7 @@ def test_fast_is_read_at_the_prompts_end_and_at_the_answers_first_token(fast_bas
         fill_cache(
             tmp_path / "x", fast_base.params, fast_base.config, frames, CacheSettings(("suffix.last",)), **DIGESTS
         )
-    with pytest.raises(RobosteerError, match="cannot be steered yet"):
+    with pytest.raises(RobosteerError, match="--action-tokens"):
         prepare_frames(two_tasks, fast_base)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Literal
 from robosteer_rig.errors import RobosteerError
 
 if TYPE_CHECKING:
-    from robosteer_model.tokenizer_fast import ActionTokens
     from robosteer_training.heads.select import KnnSettings
     from robosteer_training.heads.selection import HeadSelection
     from robosteer_training.heads.source import Source
@@ -107,27 +105,6 @@ def settings_of(selection: HeadSelection) -> KnnSettings:
         position=told.get("position", "suffix.first"),
         exclude_dead_heads=bool(told.get("exclude_dead_heads", False)),
     )
-
-
-def load_action_tokens(name: str | None) -> ActionTokens | None:
-    """The user's FAST action tokenizer, `module:attribute`; a class or function is called without arguments.
-
-    Raises:
-        RobosteerError: no such module or attribute, or one without encode and decode.
-    """
-    if name is None:
-        return None
-    module, _, attribute = name.partition(":")
-    try:
-        found = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise RobosteerError(
-            f"--action-tokens: cannot find {name!r} ({error}), expected MODULE:NAME of something with encode and decode"
-        ) from error
-    tokens: Any = found() if callable(found) else found
-    if not (hasattr(tokens, "encode") and hasattr(tokens, "decode")):
-        raise RobosteerError(f"--action-tokens: found {name!r} without encode and decode, expected both")
-    return tokens
 
 
 @contextmanager

@@ -12,7 +12,6 @@ import numpy as np
 from robosteer_rig.errors import RobosteerError
 from robosteer_training.commands.heads_common import (
     ReadsCache,
-    load_action_tokens,
     names_of,
     open_source,
     progress,
@@ -142,6 +141,7 @@ class Select(ReadsCache):
         return scored
 
     def _by_running(self, source: Source) -> Callable[[Path, np.ndarray | None], HeadSelection]:
+        from robosteer_training.action_tokens import load_action_tokens
         from robosteer_training.heads.by_running import RunSettings, select_by_running
         from robosteer_training.heads.cma import CmaSettings
         from robosteer_training.heads.edited_loss import LossSettings

@@ -22,8 +22,9 @@ import jax
 import numpy as np
 
 from robosteer_model.config import ModelConfig
+from robosteer_model.digest import arrays_digest
 from robosteer_rig.errors import RobosteerError
-from robosteer_training.files import arrays_digest, json_digest, remove, write_json
+from robosteer_training.files import json_digest, remove, write_json
 from robosteer_training.frames import Frames
 from robosteer_training.heads.capture import POSITIONS, CacheSettings, capture_program
 
