@@ -179,7 +179,7 @@ def test_operations_of_a_full_size_row():
 
 
 def test_a_falling_curve_in_one_line():
-    assert sparkline([8, 4, 2, 1]) == "█▅▃▁"
+    assert sparkline([8, 4, 2, 1]) == "█▆▃▁"
     assert sparkline([]) == ""
     assert sparkline([3, 3]) == "▁▁"
     assert len(sparkline(np.linspace(2, 1, 500))) == 20
