@@ -246,7 +246,8 @@ def save_checkpoint(
         The absolute path.
 
     Raises:
-        ModelError: when it exists already or the parameters do not fit the config.
+        ModelError: when it exists already, the parameters do not fit the config, or the disk is full; what stood
+            there before is intact.
     """
     target = Path(path).expanduser().absolute()
     if target.is_symlink() or (target.exists() and not overwrite):
@@ -254,9 +255,17 @@ def save_checkpoint(
     _check_tree(checkpoint)
     partial = target.with_name(target.name + ".partial")
     _remove(partial)
-    partial.mkdir(parents=True)
-    _write(partial, checkpoint, value_level)
-    _sync_tree(partial)
+    try:
+        partial.mkdir(parents=True)
+        _write(partial, checkpoint, value_level)
+        _sync_tree(partial)
+    except (OSError, ValueError, RuntimeError) as error:  # the store's own writer reports a full disk as either
+        _remove(partial)
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:200]
+        raise ModelError(
+            f"checkpoint {target}: found {reason}, expected to write it; free some space or choose another place"
+            + ("; the checkpoint of that name is intact" if target.exists() else "")
+        ) from error
     old = target.with_name(target.name + ".replaced")
     if target.exists():
         _remove(old)

@@ -1,0 +1,151 @@
+"""Full-size pi0.5 on a GPU: time, peak memory and TFLOP/s of a step with `lora`, its fair baseline and steering.
+
+Needs an accelerator; weights are random (their values change no time). Each candidate runs in a process of its own, so
+that its peak is its own.
+
+    python benchmarks/gpu_finetune.py                # writes benchmarks/results/gpu_finetune.json
+    python benchmarks/gpu_finetune.py --batch-size 32 --micro-batch 8 --only steering
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import ml_dtypes
+import numpy as np
+from bench_finetune import STOCK
+from measure import save
+
+from robosteer_model.config import pi05
+from robosteer_model.params import flatten, param_shapes, unflatten
+from robosteer_training.finetune.flops import Shapes, step_flops
+from robosteer_training.finetune.frozen import frozen_leaves, place_frozen
+from robosteer_training.finetune.loss import draw
+from robosteer_training.finetune.placement import Placement
+from robosteer_training.finetune.ready import start_state
+from robosteer_training.finetune.recipes import recipe_by_name
+from robosteer_training.finetune.settings import TrainSettings
+from robosteer_training.finetune.spec import AdapterSpec, spread_heads
+from robosteer_training.finetune.step import make_step
+
+CONFIG = pi05(action_horizon=15)
+VIEWS, PROMPT, BLOCK = 2, 60, 1 << 20
+GOAL_S_PER_STEP = 0.36
+# name -> (recipe, changes of openpi's shapes)
+CANDIDATES: dict[str, tuple[str, dict[str, Any]]] = {
+    "lora": ("lora", {}),
+    "lora-frozen-vision": ("lora-frozen-vision", {}),
+    "steering-openpi-shapes": ("steering", {}),
+    "steering": ("steering", {"prune": True, "skip_dead": True, "remat": "light", "vision_cache": True}),
+    "steering-no-remat": ("steering", {"prune": True, "skip_dead": True, "remat": "off", "vision_cache": True}),
+}
+
+
+def random_params() -> dict[str, Any]:
+    """Random bfloat16 weights of the full-size model, on the host; blocks repeat."""
+    block = (np.random.default_rng(0).standard_normal(BLOCK, np.float32) * 0.02).astype(ml_dtypes.bfloat16)
+    shapes = flatten(param_shapes(CONFIG))
+    return unflatten({path: np.resize(block, leaf.shape) for path, leaf in shapes.items()})
+
+
+def make_batch(size: int, encoded: bool) -> dict[str, Any]:
+    """Random rows of two views and 60 prompt tokens."""
+    rng = np.random.default_rng(1)
+    resolution, width = CONFIG.siglip.image_resolution, CONFIG.paligemma.width
+    shape = (size, CONFIG.siglip.num_tokens, width)
+
+    def image() -> np.ndarray:
+        if encoded:
+            return rng.standard_normal(shape, np.float32).astype(ml_dtypes.bfloat16)
+        return rng.integers(0, 255, (size, *resolution, 3)).astype(np.uint8)
+
+    chunk = (size, CONFIG.action_horizon, CONFIG.action_dim)
+    noise, times = draw(jax.random.key(0), chunk)
+    return {
+        "image": {name: image() for name in CONFIG.cameras[:VIEWS]},
+        "state": np.zeros((size, CONFIG.action_dim), np.float32),
+        "tokenized_prompt": rng.integers(3, 1000, (size, PROMPT)).astype(np.int32),
+        "tokenized_prompt_mask": np.ones((size, PROMPT), bool),
+        "actions": rng.standard_normal(chunk, np.float32),
+        "noise": np.asarray(noise),
+        "time": np.asarray(times),
+    }
+
+
+def measure(name: str, batch_size: int, micro_batch: int, steps: int) -> dict[str, Any]:
+    """Time one candidate's step in this process."""
+    recipe, changes = CANDIDATES[name]
+    spec = AdapterSpec(CONFIG, recipe_by_name(recipe), spread_heads(CONFIG, 20))
+    settings = TrainSettings(batch_size=batch_size, micro_batch=micro_batch, **(STOCK | changes))
+    placement, params = Placement(), random_params()
+    step = make_step(spec, settings, settings.remat, placement)
+    state, _ = start_state(params, spec, settings, None, "")
+    state = jax.tree.map(placement.put, state, step.state_shardings(state))
+    frozen = place_frozen(frozen_leaves(params, spec, settings), placement)
+    batch = placement.rows(make_batch(batch_size, settings.vision_cache), batch_size)
+    start = time.perf_counter()
+    program = step.compiled(state, frozen, batch)
+    compiled = time.perf_counter() - start
+    times = []
+    for _ in range(steps + 1):
+        start = time.perf_counter()
+        state, measured = program(state, frozen, batch, np.bool_(True))
+        jax.block_until_ready((state, measured))
+        times.append(time.perf_counter() - start)
+    seconds = float(np.median(times[1:]))
+    flops = step_flops(spec, settings, step.work, Shapes(VIEWS, PROMPT, settings.vision_cache))
+    stats = jax.local_devices()[0].memory_stats() or {}
+    return {
+        "candidate": name,
+        "device": jax.local_devices()[0].device_kind,
+        "batch_size": batch_size,
+        "micro_batch": micro_batch or batch_size,
+        "compile_s": round(compiled, 1),
+        "s_per_step": round(seconds, 4),
+        "minutes_for_5000_steps": round(seconds * 5000 / 60, 1),
+        "peak_gib": round(stats.get("peak_bytes_in_use", 0) / 2**30, 2),
+        "tflop_per_step": round(flops / 1e12, 2),
+        "tflop_per_s": round(flops / seconds / 1e12, 1),
+        "loss": float(measured["loss"]),
+    }
+
+
+def _in_process_of_its_own(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
+    command = [sys.executable, str(Path(__file__).resolve()), "--measure", name, "--steps", str(arguments.steps)]
+    command += ["--batch-size", str(arguments.batch_size), "--micro-batch", str(arguments.micro_batch)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    if done.returncode:
+        return {"candidate": name, "failed": f"exit code {done.returncode}; see the output above"}
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def main() -> None:
+    """Run the benchmark; with --measure, one candidate in this process."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--micro-batch", type=int, default=8, help="frames at once; 0 takes the whole batch")
+    parser.add_argument("--steps", type=int, default=10)
+    parser.add_argument("--only", nargs="*", choices=list(CANDIDATES), default=list(CANDIDATES))
+    parser.add_argument("--measure", choices=list(CANDIDATES), help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.measure:
+        print(json.dumps(measure(arguments.measure, arguments.batch_size, arguments.micro_batch, arguments.steps)))
+        return
+    # Asked in a process of its own: this one must not hold the device.
+    question = "import jax; print(jax.default_backend())"
+    backend = subprocess.run([sys.executable, "-c", question], capture_output=True, text=True, check=True).stdout
+    if backend.strip() == "cpu":
+        parser.exit(2, "gpu_finetune: found no accelerator, expected one; run it where a GPU is\n")
+    rows = [_in_process_of_its_own(name, arguments) for name in arguments.only]
+    save("gpu_finetune", {"goal_s_per_step_h200": GOAL_S_PER_STEP, "candidates": rows})
+
+
+if __name__ == "__main__":
+    main()
