@@ -92,7 +92,7 @@ class GuardNode(StoppableNode):
         self._shown: tuple[str, ...] = ()
         self._connect()
         steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self._timers = [
+        self._periodic = [
             self.create_timer(limits.period_s, self._tick, clock=steady),
             self.create_timer(1.0, self._report, clock=steady),
             self.create_timer(0.5, self._look_for_rivals, clock=steady),

@@ -76,7 +76,7 @@ class PolicyNode(StoppableNode):
         self._present: Action | None = None
         self._connect()
         steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self._timers = [
+        self._periodic = [
             self.create_timer(1 / self._rig.action.rate_hz, self._tick, clock=steady),
             self.create_timer(1 / REPEAT_HZ, self._repeat, clock=steady),
             self.create_timer(1.0, self._report, clock=steady),

@@ -88,7 +88,7 @@ class WatchdogNode(StoppableNode):
         )
         self.create_service(Trigger, "~/reset", self._on_reset)
         steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self._timers = [
+        self._periodic = [
             self.create_timer(limits.period_s, self._tick, clock=steady),
             self.create_timer(WATCHDOG_PERIOD_S, self._say, clock=steady),
             self.create_timer(1.0, self._report, clock=steady),
