@@ -67,7 +67,9 @@ def run(world, rig, checkpoint, presets, out):
     enabling = probe.node.create_client(SetBool, "/policy/enable")
     world.start_node(CELL, rig=rig, distractors=["none"])
     world.start_node(GUARD, rig=rig, source="policy", **PATIENT)
-    world.start_node(RECORDER, rig=rig, directory=str(out), extra_topics=TOPICS, min_rate_fraction=0.0)
+    world.start_node(
+        RECORDER, rig=rig, directory=str(out), extra_topics=TOPICS, instruction="swing", min_rate_fraction=0.0
+    )
     world.start_node(FOLLOWER)
     parameters = {"instruction": "pick up red cube", "num_steps": 2, "execute_steps": 2, "preset_dir": str(presets)}
     world.start_node(POLICY, rig=rig, checkpoint=checkpoint, **parameters)
@@ -78,13 +80,13 @@ def run(world, rig, checkpoint, presets, out):
     probe.until(lambda: recorder().get("ready"), "the recorder's readiness")
     probe.until(lambda: probe.status.get("policy/state", {}).get("state") == "ready", "the policy's readiness")
     probe.arm()
-    probe.until(lambda: probe.call(enabling, SetBool.Request(data=True)).success, "enabling")
     probe.until(lambda: recorder().get("state") == "recording", "the recording")
+    probe.until(lambda: probe.call(enabling, SetBool.Request(data=True)).success, "enabling")
     probe.until(lambda: probe.status["policy/state"]["chunks"] >= 3, "three chunks")
     steer.publish(String(data=json.dumps({"preset": "push", "strength": 0.5, "ramp_s": 0.2})))
     probe.until(lambda: states.get("/policy/steer/state", {}).get("strengths"), "steering")
     steered = probe.status["policy/state"]["chunks"]
     probe.until(lambda: probe.status["policy/state"]["chunks"] >= steered + 4, "four steered chunks")
     probe.call(enabling, SetBool.Request(data=False))
-    probe.until(lambda: recorder().get("state") == "idle" and recorder().get("kept") == 1, "the kept bag")
+    probe.until(lambda: recorder().get("kept") == 1, "the kept bag")
     probe.close()

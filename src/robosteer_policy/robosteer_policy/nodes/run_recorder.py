@@ -20,31 +20,51 @@ AFTERMATH_S = 0.5
 
 
 class RunRecorder(StoppableNode):
-    """Follows `/robosteer/policy/state` and calls the recorder's services; it records nothing itself."""
+    """Follows guard and policy and calls the recorder's services; it records nothing itself.
+
+    The bag begins when the guard is armed for the policy, so that it holds what the first inference sees; it is kept
+    when the run ends, and thrown away when the guard is disarmed without one.
+    """
 
     def __init__(self) -> None:
         super().__init__("run_recorder")
         recorder: str = declare(self, PARAMETERS)["recorder"]
-        names = ("start", "stop", "keep")
+        names = ("start", "stop", "keep", "discard")
         self._recorder = {name: self.create_client(Trigger, f"{recorder}/{name}") for name in names}
-        self._running = False
+        self._running = self._armed = self._recording = False
         self._timer: Any = None
-        self._subscription = self.create_subscription(String, "/robosteer/policy/state", self._on_state, LATCHED)
+        self._heard = [
+            self.create_subscription(String, "/robosteer/policy/state", self._on_policy, LATCHED),
+            self.create_subscription(String, "/robosteer/guard/status", self._on_guard, LATCHED),
+        ]
 
-    def _on_state(self, message: String) -> None:
-        try:
-            running = json.loads(message.data)["state"] == "running"
-        except (ValueError, KeyError, TypeError):
-            return
+    def _on_guard(self, message: String) -> None:
+        status = _parse(message.data)
+        armed = status.get("state") == "armed" and status.get("source") == "policy"
+        if armed and not self._armed:
+            self._begin()
+        elif self._armed and not armed and not self._running and self._timer is None and self._recording:
+            self._recording = False
+            self._call("stop", then="discard")
+        self._armed = armed
+
+    def _on_policy(self, message: String) -> None:
+        running = _parse(message.data).get("state") == "running"
         if running and not self._running:
-            self._cancel()
-            self._call("start")
+            self._begin()
         elif self._running and not running:
             self._timer = self.create_timer(AFTERMATH_S, self._end, clock=Clock(clock_type=ClockType.STEADY_TIME))
         self._running = running
 
+    def _begin(self) -> None:
+        self._cancel()
+        if not self._recording:
+            self._recording = True
+            self._call("start")
+
     def _end(self) -> None:
         self._cancel()
+        self._recording = False
         self._call("stop", then="keep")
 
     def _cancel(self) -> None:
@@ -65,6 +85,14 @@ class RunRecorder(StoppableNode):
             self.get_logger().error(f"recorder {name}: no such service; this run is not in a bag")
             return
         self._recorder[name].call_async(Trigger.Request()).add_done_callback(answered)
+
+
+def _parse(text: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
 
 
 def main() -> int:
