@@ -42,7 +42,7 @@ def test_motion_arrives_without_a_gap(quest):
     assert frame.visible
     assert not frame.emulated
     assert frame.head_position == pytest.approx((0, 1.6, 0), abs=1e-3)
-    later = quest.fresh(lambda r: r.count > received.count + 30)
+    later = quest.fresh(lambda r: r.count > received.count + 10)
     assert later.frame.seq - frame.seq == later.count - received.count
     link = quest.server.link_state()
     assert (link["lost"], link["out_of_order"]) == (0, 0)
