@@ -45,6 +45,7 @@ setup(
     zip_safe=False,
     entry_points={
         "console_scripts": [
+            "keys = robosteer_teleop.nodes.keys:main",
             "recorder = robosteer_teleop.nodes.recorder:main",
             "teleop = robosteer_teleop.nodes.teleop:main",
         ],
