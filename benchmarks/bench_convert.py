@@ -61,8 +61,9 @@ def write_episode(path: Path, rig: Rig, seconds: float, views: dict[str, list[by
     """One recording with every stream of the rig at its nominal rate."""
     joints, image, number = "sensor_msgs/msg/JointState", "sensor_msgs/msg/CompressedImage", "std_msgs/msg/Float64"
     empty, rows = np.zeros(0), []
+    middle = (np.array(rig.arm.position_min) + np.array(rig.arm.position_max)) / 2
     for i in range(int(seconds * rig.arm.state_rate_hz)):
-        t, q = EPOCH_NS + int(i * 1e9 / rig.arm.state_rate_hz), np.full(7, 0.001 * i)
+        t, q = EPOCH_NS + int(i * 1e9 / rig.arm.state_rate_hz), middle + 0.2 * np.sin(0.002 * i)
         rows.append((t, rig.arm.state_topic, joints, message(joints, t, list(rig.arm.joints), q, q * 0, empty)))
     for i in range(int(seconds * 30)):
         t = EPOCH_NS + int(i * 1e9 / 30)
