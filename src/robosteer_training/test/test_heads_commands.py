@@ -77,9 +77,11 @@ def selection(place):
 
 
 def test_statistics_of_a_cache(place, capsys):
-    found = told(capsys, "cache", "--dataset", "x", "--base", "x", "--out", place / "c_fast", "--stats")
+    found = told(capsys, "cache", "--out", place / "c_fast", "--stats")
     assert found["rows"] == sum(found["tasks"].values()) == load_cache(place / "c_fast").rows
     assert list(found["tasks"]) == list(TASKS)
+    with pytest.raises(RobosteerError, match="expected both, to run the model"):
+        run("cache", "--out", place / "c_fast")
     assert found["mib"] == pytest.approx(found["rows"] * (3 * 4 * 8 + 8) * 4 / 2**20)
 
 
@@ -204,6 +206,8 @@ def test_what_belongs_to_another_model_or_dataset_is_refused(place, selection, t
         run("cv", "--cache", place / "c_pi0", place / "c_pi05")
     with pytest.raises(RobosteerError, match=r"expected suffix\.last"):
         run("select", "--cache", place / "c_pi05", "--joint", "--token", "last", "--out", tmp_path / "h.json")
+    with pytest.raises(RobosteerError, match=r"k: found \[0\], expected positive"):
+        run("null", "--cache", place / "c_pi05", "--selection", selection, "--k", 0)
     with pytest.raises(RobosteerError, match="--episode: found 9, expected 0"):
         run(
             *("attention", "--dataset", two_tasks.path, "--base", place / "pi05", "--selection", selection),

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Union
 
 import tyro
 
+from robosteer_rig.errors import RobosteerError
 from robosteer_training.commands import heads_analysis, heads_pictures, heads_select
 from robosteer_training.commands.heads_common import Command, progress
 
@@ -16,12 +17,12 @@ from robosteer_training.commands.heads_common import Command, progress
 class Cache(Command):
     """Run the model over every frame of a dataset and keep each head's output (pi0, pi0.5 and pi0-FAST)."""
 
-    dataset: Path
-    """Converted dataset."""
-    base: Path
-    """Checkpoint."""
     out: Path
     """Directory of the cache; an unfinished one of the same settings is continued."""
+    dataset: Path | None = None
+    """Converted dataset; needed unless --stats."""
+    base: Path | None = None
+    """Checkpoint; needed unless --stats."""
     positions: tuple[Literal["suffix.first", "suffix.last", "suffix.mean", "prefix.last"], ...] = ("suffix.first",)
     """Token positions. pi0-FAST has suffix.first and prefix.last."""
     noise_seed: int = 0
@@ -65,6 +66,8 @@ class Cache(Command):
         from robosteer_training.frames import model_frames
         from robosteer_training.heads.cache import CacheSettings, describe_episodes, fill_cache
 
+        if self.dataset is None or self.base is None:
+            raise RobosteerError("cache: found no --dataset or --base, expected both, to run the model")
         settings = CacheSettings(
             self.positions, self.noise_seed, self.flow_time, self.draws, block=self.block, stride=self.stride
         )

@@ -80,7 +80,8 @@ class ReadsSelection(Command):
 
         source, selection = open_source(self.cache), HeadSelection.load(self.selection)
         selection.check_model(source.config, source.caches[0].meta["checkpoint_digest"])
-        return source, selection, settings_of(selection), self.k or selection.k or DEFAULT_K
+        k = (selection.k or DEFAULT_K) if self.k is None else self.k
+        return source, selection, settings_of(selection), k
 
 
 def open_source(paths: Sequence[Path]) -> Source:

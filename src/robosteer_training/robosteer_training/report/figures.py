@@ -7,13 +7,13 @@ from collections.abc import Callable
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.patches import Rectangle
 from PIL import Image
 
 from robosteer_training.dataset import Dataset
 from robosteer_training.finetune.state import History
 from robosteer_training.heads.selection import HeadSelection
-from robosteer_training.report.drawing import BLUE, GREY, LABEL, ORANGE, data_url, score_label, svg
+from robosteer_training.report.drawing import BLUE, GREY, ORANGE, data_url, svg
+from robosteer_training.report.head_figures import distributions, head_maps
 
 _THUMBNAIL = 96
 _PER_ROW = 8
@@ -25,37 +25,13 @@ def _svg(name: str, size: tuple[float, float], draw: Callable[[Axes], None]) -> 
 
 
 def head_map(selection: HeadSelection) -> str:
-    """Scores of all heads, layers down, heads across; the chosen ones are framed and numbered by rank."""
-    layers, heads = selection.scores.shape
-
-    def draw(axes: Axes) -> None:
-        image = axes.imshow(selection.scores, cmap="Blues_r", aspect="auto")
-        for rank, (layer, head) in enumerate(selection.heads, 1):
-            frame = Rectangle((head - 0.47, layer - 0.47), 0.94, 0.94, fill=False, edgecolor=ORANGE, linewidth=2)
-            axes.add_patch(frame)
-            axes.text(head, layer, str(rank), ha="center", va="center", color="black", fontsize=8, bbox=LABEL)
-        axes.set_xlabel("head")
-        axes.set_ylabel("layer")
-        axes.set_xticks(range(heads))
-        axes.set_yticks(range(layers))
-        axes.figure.colorbar(image, ax=axes, label=score_label(selection.method))
-
-    return _svg("heads", (6.4, 1.2 + 0.24 * layers), draw)
+    """Scores of all heads; the chosen ones are framed and numbered by rank."""
+    return data_url(head_maps({"": selection}), "image/svg+xml")
 
 
 def score_distribution(selection: HeadSelection) -> str:
     """Sorted scores; the chosen heads stand out."""
-    order = np.sort(selection.scores, axis=None)
-    chosen = {selection.scores[h] for h in selection.heads}
-
-    def draw(axes: Axes) -> None:
-        colours = [ORANGE if value in chosen else BLUE for value in order]
-        axes.bar(range(len(order)), order, color=colours, width=0.9)
-        axes.set_ylim(0.95 * order[0] - 1e-12, 1.02 * order[-1] + 1e-12)
-        axes.set_xlabel("heads by score")
-        axes.set_ylabel("score")
-
-    return _svg("scores", (6.4, 2.4), draw)
+    return data_url(distributions({"": selection}), "image/svg+xml")
 
 
 def loss_curve(history: History) -> str:
