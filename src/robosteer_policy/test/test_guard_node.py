@@ -20,6 +20,8 @@ GUARD = "robosteer_policy.nodes.guard"
 # Tests share two cores with others: what is not under test is given time. Rest does not wait for silence_s.
 LENIENT = {"silence_s": 1.0, "controller_s": 9.0, "frozen_s": 9.0}
 PATIENT = {"rig": str(RIG), "joint_state_s": 9.0, **LENIENT}
+# The last joint may turn for long without leaving the workspace.
+TURN = [0.0] * 6 + [0.8]
 TALKER = f"""
 import array, rclpy
 from sensor_msgs.msg import JointState
@@ -133,7 +135,7 @@ def test_an_exception_of_our_own_ends_in_zeros(world, probe, where):
     guard = world.start(FAULTY.format(where=where), {"source": "teleop", **PATIENT})
     probe.arm()
     with pytest.raises(AssertionError, match="a bug of ours"):
-        probe.drive_until(lambda: False, "the guard's end", [0.8] * 7, "teleop")
+        probe.drive_until(lambda: False, "the guard's end", TURN, "teleop")
     probe.spin(0.1)
     assert guard.poll() == 1
     assert not np.abs([v for _, v in probe.commands[-20:]]).any()
@@ -142,9 +144,9 @@ def test_an_exception_of_our_own_ends_in_zeros(world, probe, where):
 def test_lost_joint_states_stop_the_arm_and_say_why(world, probe):
     world.start_node(GUARD, source="teleop", rig=str(RIG), joint_state_s=3.0, **LENIENT)
     probe.arm()
-    probe.drive_until(lambda: probe.moving(0.5 - 1e-9), "motion", [0.5] * 7, "teleop")
+    probe.drive_until(lambda: probe.moving(0.5 - 1e-9), "motion", [0.0] * 6 + [0.5], "teleop")
     probe.measuring.cancel()
-    probe.drive_until(lambda: probe.guard()["state"] == "fault", "the fault", [0.5] * 7, "teleop")
+    probe.drive_until(lambda: probe.guard()["state"] == "fault", "the fault", [0.0] * 6 + [0.5], "teleop")
     assert "joint states: none since for" in probe.guard()["reason"]
     probe.until(lambda: not probe.moving(1e-12), "rest")
     response = probe.call(probe.arming, SetBool.Request(data=True))
@@ -155,10 +157,10 @@ def test_lost_joint_states_stop_the_arm_and_say_why(world, probe):
 def test_a_guard_that_was_stopped_and_continued_does_not_go_on(world, probe):
     guard = world.start_node(GUARD, source="teleop", rig=str(RIG), joint_state_s=9.0, frozen_s=2.0)
     probe.arm()
-    probe.drive_until(lambda: probe.moving(0.8 - 1e-9), "motion", [0.8] * 7, "teleop")
+    probe.drive_until(lambda: probe.moving(0.8 - 1e-9), "motion", TURN, "teleop")
     guard.send_signal(signal.SIGSTOP)
     stopped = time.monotonic()
-    probe.drive_until(lambda: time.monotonic() > stopped + 2.5, "2.5 s", [0.8] * 7, "teleop")
+    probe.drive_until(lambda: time.monotonic() > stopped + 2.5, "2.5 s", TURN, "teleop")
     heard = len(probe.commands)
     guard.send_signal(signal.SIGCONT)
     probe.until(lambda: len(probe.commands) > heard + 10, "commands after SIGCONT")
