@@ -93,7 +93,7 @@ def measure(name: str, batch_size: int, micro_batch: int, steps: int) -> dict[st
     start = time.perf_counter()
     program = step.compiled(state, frozen, batch)
     compiled = time.perf_counter() - start
-    times = []
+    times, measured = [], {"loss": np.nan}
     for _ in range(steps + 1):
         start = time.perf_counter()
         state, measured = program(state, frozen, batch, np.bool_(True))

@@ -100,6 +100,8 @@ def _steer(settings: SteerSettings, *, resume: bool, overwrite: bool, console: C
         write_report(work / REPORT_FILE, summary, selection, result.history, run.dataset)
         write_json(work / SUMMARY_FILE, summary)
         stage.outcome = str(settings.out / REPORT_FILE)
+    for cache in work.glob("vision*"):
+        remove(cache)  # a GiB per thousand images at full size, and made again from base and data
     _publish(work, settings.out)
     return summary
 

@@ -12,7 +12,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from conftest import make_frames, random_params, tiny_config
+from tiny_model import make_frames, random_params, tiny_config
 
 from robosteer_training.finetune.placement import Placement, join_processes
 from robosteer_training.finetune.recipes import recipe_by_name

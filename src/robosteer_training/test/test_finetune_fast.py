@@ -26,6 +26,8 @@ from robosteer_training.finetune.spec import AdapterSpec
 from robosteer_training.finetune.train import train
 from robosteer_training.frames import FastInputs
 
+from .tiny_model import random_params, tiny_config
+
 SETTINGS = TrainSettings(
     steps=12, batch_size=8, peak_lr=2e-2, warmup_steps=0, holdout=0.2, eval_every=0, eval_draws=1, vision_cache=False
 )
@@ -33,9 +35,9 @@ PROMPT, ACTIONS = 6, 4
 
 
 @pytest.fixture(scope="module")
-def fast(base, frames, make_config, make_params):
+def fast(base, frames):
     """A tiny FAST checkpoint and frames whose four action tokens say how bright the first image is."""
-    config = make_config(model_type="pi0_fast", action_expert=None, cameras=FAST_CAMERAS[:2], max_token_len=16)
+    config = tiny_config(model_type="pi0_fast", action_expert=None, cameras=FAST_CAMERAS[:2], max_token_len=16)
     shade = frames.images["base_0_rgb"].mean(axis=(1, 2, 3))
     bins = (shade // 64).astype(np.int32)
     length = np.arange(config.max_token_len)
@@ -49,7 +51,7 @@ def fast(base, frames, make_config, make_params):
         tokens_mask=(length < PROMPT + ACTIONS)[None].repeat(len(shade), 0),
         fast=FastInputs(learned.astype(np.int32), learned, 100),
     )
-    return dataclasses.replace(base, params=make_params(config), config=config), made
+    return dataclasses.replace(base, params=random_params(config), config=config), made
 
 
 @pytest.fixture(scope="module")

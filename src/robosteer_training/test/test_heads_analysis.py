@@ -34,7 +34,7 @@ from robosteer_training.heads.selection import HeadSelection
 from robosteer_training.heads.source import Source
 from robosteer_training.heads.uncertainty import bootstrap, permutation_null, shuffled_order, swapped_order
 
-from .conftest import tiny_config
+from .tiny_model import tiny_config
 
 SETTINGS = KnnSettings(ks=(5,), m=2)
 PLANTED = (1, 3)

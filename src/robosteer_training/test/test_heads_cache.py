@@ -18,7 +18,8 @@ from robosteer_training.frames import model_frames, observation_of, prepare_fram
 from robosteer_training.heads.cache import CacheSettings, describe_episodes, fill_cache, load_cache
 from robosteer_training.heads.source import Source
 
-from .conftest import TASKS, CoarseTokens, random_params, tiny_config
+from .conftest import TASKS, CoarseTokens
+from .tiny_model import random_params, tiny_config
 
 DIGESTS = {"checkpoint_digest": "c", "dataset_digest": "d"}
 

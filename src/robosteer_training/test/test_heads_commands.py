@@ -31,7 +31,8 @@ from robosteer_training.heads.capture import prompt_only
 from robosteer_training.heads.selection import HeadSelection
 from robosteer_training.report.overlays import overlay
 
-from .conftest import TASKS, CoarseTokens, random_params, tiny_config
+from .conftest import TASKS, CoarseTokens
+from .tiny_model import random_params, tiny_config
 
 HEADS = [(0, 1), (2, 3), (2, 0)]
 
