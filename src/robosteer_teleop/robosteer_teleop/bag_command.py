@@ -130,8 +130,10 @@ def _edit(command: Cut | Split | Merge | Relabel) -> int:
     elif isinstance(command, Merge):
         surveys = [bag_edit.merge_bags(command.paths, command.out)]
     else:
-        new = {"instruction": command.instruction, "outcome": command.outcome}
-        surveys = [bag_edit.relabel_bag(command.path, command.out, **new)]
+        survey = bag_edit.relabel_bag(
+            command.path, command.out, instruction=command.instruction, outcome=command.outcome
+        )
+        surveys = [survey]
     for survey in surveys:
         print(f"{survey.path.parent}: {survey.count} messages, {survey.duration_s:.2f} s")
     return 0
