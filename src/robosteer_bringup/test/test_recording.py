@@ -178,13 +178,14 @@ def put_on(stack):
     """Put a headset on; it is taken off at the end."""
     hands = []
 
-    def connect():
+    def connect(squeeze=0.0):
         client = OperatorClient.from_file(stack.connection)
         if stack.token is not None:  # the seat is free for others after 5 s only
             client = OperatorClient(json.loads(stack.connection.read_text())["url"], token=stack.token)
         client.connect()
         stack.token = client.token
         hand = Hand(client)
+        hand.squeeze = squeeze
         hands.append(hand)
         hand.start()
         return hand
@@ -320,9 +321,9 @@ def test_every_fault_stops_the_arm_and_needs_a_fresh_press(stack, put_on):
     hand.let_go()
     hand.client.close()
     stack.until(lambda: rests(stack), "rest after the browser was killed")
-    again = put_on()
-    again.squeeze = 1.0
-    stack.until(lambda: again.client.state.get("need_press") is True, "a fresh press is asked for")
+    again = put_on(squeeze=1.0)  # still in the grip of before
+    stack.until(lambda: again.client.next_seq() > 30, "a third of a second of frames")
+    assert again.client.state.get("need_press") is True
     assert rests(stack)
     engage(stack, again)
     move(stack, again, [0.0, -0.1, 0.0])
