@@ -14,7 +14,7 @@ from std_srvs.srv import SetBool
 
 from robosteer_rig.rig import load_rig
 
-from .graph import Probe
+from .graph import DEADLINE_S, Probe
 from .panda import RIG
 
 CELL, GUARD = "robosteer_sim.nodes.cell", "robosteer_policy.nodes.guard"
@@ -169,7 +169,9 @@ class FaultWorld:
     def begin(self):
         """Arm and enable, as often as it takes, until the measured arm moves at full speed."""
         self.prepare()
+        end = time.monotonic() + DEADLINE_S
         while not self.speed() > 0.95 * SPEED:
+            assert time.monotonic() < end, f"no motion\n{self.reason()}\n{self.world.output()}"
             for client in (self.probe.arming, self.enabling):
                 self.ask(client)
             self.wait(2.0, lambda: self.speed() > 0.95 * SPEED)
