@@ -122,6 +122,7 @@ def episode_key(bag_sha256: str, info: EpisodeInfo, rig: Rig, settings: ConvertS
     content = {
         "version": CONVERTER_VERSION,
         "bag": bag_sha256,
+        "markers": [info.from_ns, info.until_ns],
         "instruction": settings.instruction or info.instruction,
         "outcome": info.outcome,
         "recorded_rig": info.rig_text,

@@ -18,7 +18,6 @@ from robosteer_rig.kinematics import tool_transform
 from robosteer_rig.messages import header_stamp
 from robosteer_rig.replay import replay_error
 from robosteer_rig.rig import ARM_COMMAND, GRIPPER_COMMAND, JOINT_STATE, Rig
-from robosteer_rig.streams import CLOCK_JUMP_NS
 from robosteer_rig.units import NS_PER_S, grid_stamp
 from robosteer_training.dataset import EPISODE_SCHEMA, EpisodeMeta
 from robosteer_training.episode_actions import ActionSource, ActionUnit, Commands
@@ -30,6 +29,7 @@ from robosteer_training.episode_checks import (
 )
 from robosteer_training.episode_writer import EpisodeWriter
 from robosteer_training.episodes import EpisodeInfo
+from robosteer_training.marked_span import MarkedSpan, sensor_time
 
 MIN_FRAMES = 2
 _CANCEL_EVERY = 64  # messages
@@ -86,6 +86,7 @@ class _Recording:
     commands: Commands
     end_ns: int = 0
     state_stamp_ns: int = 0
+    span: MarkedSpan = dataclasses.field(default_factory=lambda: MarkedSpan(None, None))
     latency_ns: dict[str, int] = dataclasses.field(default_factory=dict)  # least log time - stamp of each stream
 
     def drain(self, *, final: bool = False) -> None:
@@ -130,7 +131,8 @@ def convert_episode(
     cameras = policy_cameras(rig) if settings.cameras is None else settings.cameras
     aligner = Aligner(rig, cameras=cameras, rate_hz=settings.rate_hz)
     commands = Commands(rig.arm.joints, settings.actions)
-    recording = _Recording(aligner, EpisodeWriter(directory, rig, cameras), commands)
+    span = MarkedSpan(info.from_ns, info.until_ns)
+    recording = _Recording(aligner, EpisodeWriter(directory, rig, cameras), commands, span=span)
     try:
         _read(info, rig, recording, cancelled)
         meaning = effective_rig(rig, settings)
@@ -173,7 +175,8 @@ def _take(stream: str, message: Any, log_ns: int, rig: Rig, recording: _Recordin
         recording.latency_ns[stream] = min(latency, recording.latency_ns.get(stream, latency))
     if stream == JOINT_STATE and stamp:
         recording.state_stamp_ns = stamp
-    stamp = stamp or _time_of_unstamped(log_ns, recording.state_stamp_ns)
+        recording.span.take_state(log_ns, stamp)
+    stamp = stamp or sensor_time(log_ns, recording.state_stamp_ns)
     recording.end_ns = max(recording.end_ns, stamp)
     if stream == ARM_COMMAND:
         recording.commands.take_arm(stamp, message)
@@ -181,15 +184,6 @@ def _take(stream: str, message: Any, log_ns: int, rig: Rig, recording: _Recordin
         recording.commands.take_gripper(stamp, message)
     else:
         recording.aligner.receive(stream, message, log_ns)
-
-
-def _time_of_unstamped(log_ns: int, state_stamp_ns: int) -> int:
-    """When a message without a stamp was sent: its log time, unless the stamps are on another clock.
-
-    A recorder logs wall-clock times also when the robot runs on simulated time; then the joint state that arrived last
-    tells the time, to one period of that stream.
-    """
-    return state_stamp_ns if state_stamp_ns and abs(log_ns - state_stamp_ns) > CLOCK_JUMP_NS else log_ns
 
 
 def _finish(
@@ -207,12 +201,19 @@ def _finish(
     actions = _actions(info, rig, recording)
     columns = recording.writer.columns
     stale, ages = columns.stale[: len(actions)], columns.ages_ns
-    if stale.mean() > settings.max_stale_fraction:
+    marked = recording.span.contains(columns.stamp_ns[: len(actions)])
+    if marked.sum() < MIN_FRAMES:
         raise RobosteerError(
-            f"{info.path}: found {stale.mean():.0%} of frames with stale inputs ({_oldest(ages)}), expected "
+            f"{info.path}: found {marked.sum()} frames between its markers, expected at least {MIN_FRAMES}; "
+            "record longer"
+        )
+    stale_share = stale[marked].mean()
+    if stale_share > settings.max_stale_fraction:
+        raise RobosteerError(
+            f"{info.path}: found {stale_share:.0%} of frames with stale inputs ({_oldest(ages)}), expected "
             f"at most {settings.max_stale_fraction:.0%}; check the rates of the streams or record again"
         )
-    rows = _kept_rows(info, actions, stale, settings)
+    rows = _kept_rows(info, actions, marked, stale, settings)
     require_plausible(info.path, rig, columns.state[rows], columns.joint_velocity[rows], actions[rows])
     replay = replay_error(
         columns.state[rows, :7],
@@ -258,12 +259,14 @@ def _actions(info: EpisodeInfo, rig: Rig, recording: _Recording) -> np.ndarray:
         return recording.commands.actions(rig, edges[: count + 1], recording.writer.columns.state)
 
 
-def _kept_rows(info: EpisodeInfo, actions: np.ndarray, stale: np.ndarray, settings: ConvertSettings) -> slice:
-    """The frames between the first and last command, without stale ones at the ends."""
-    moving = ~idle_frames(actions)
+def _kept_rows(
+    info: EpisodeInfo, actions: np.ndarray, marked: np.ndarray, stale: np.ndarray, settings: ConvertSettings
+) -> slice:
+    """The marked frames between the first and last command, without stale ones at the ends."""
+    moving = marked & ~idle_frames(actions)
     if not moving.any():
         raise RobosteerError(f"{info.path}: found no motion command, expected a demonstration; record again")
-    kept = np.flatnonzero((moving if settings.trim_idle else np.ones_like(moving)) & ~stale)
+    kept = np.flatnonzero((moving if settings.trim_idle else marked) & ~stale)
     if len(kept) < MIN_FRAMES:
         raise RobosteerError(f"{info.path}: found {len(kept)} usable frames, expected at least {MIN_FRAMES}")
     return slice(int(kept[0]), int(kept[-1]) + 1)

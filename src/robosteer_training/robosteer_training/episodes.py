@@ -31,6 +31,8 @@ class EpisodeInfo:
         instruction: what was shown; None when nobody said.
         outcome: success, failure, ...; None when nobody said.
         rig_text: the rig file that it was recorded with, as YAML; None for a plain bag.
+        from_ns: log time at which the demonstration begins, ns; what was recorded before is pre-roll. None: at once.
+        until_ns: log time at which it ends, ns; None: with the bag.
     """
 
     path: Path
@@ -38,6 +40,8 @@ class EpisodeInfo:
     instruction: str | None
     outcome: str | None
     rig_text: str | None
+    from_ns: int | None = None
+    until_ns: int | None = None
 
     def rig(self) -> Rig | None:
         """The rig that it was recorded with.
@@ -84,6 +88,7 @@ def read_episode(path: Path) -> EpisodeInfo:
         RobosteerError: for a damaged episode.json.
     """
     content = _episode_json(path)
+    from_ns, until_ns = _markers(path, content.get("markers", {}))
     recorded = content.get("rig")
     rig_text = recorded.get("yaml") if isinstance(recorded, dict) else None
     return EpisodeInfo(
@@ -92,7 +97,19 @@ def read_episode(path: Path) -> EpisodeInfo:
         instruction=_text(content.get("instruction")),
         outcome=_text(content.get("outcome")),
         rig_text=_text(rig_text),
+        from_ns=from_ns,
+        until_ns=until_ns,
     )
+
+
+def _markers(path: Path, markers: object) -> tuple[int | None, int | None]:
+    """Where the demonstration begins and ends, log times in ns."""
+    found = [markers.get("start_ns"), markers.get("end_ns")] if isinstance(markers, dict) else [markers]
+    if len(found) != 2 or any(isinstance(value, bool) or not isinstance(value, int | None) for value in found):
+        raise RobosteerError(
+            f"{path / EPISODE_FILE}: found markers {show(str(markers))}, expected start_ns and end_ns in ns; correct it"
+        )
+    return found[0], found[1]
 
 
 def _text(value: object) -> str | None:

@@ -148,7 +148,9 @@ def write_bag(path: Path, items, *, storage=StoragePlugin.MCAP, custom=None) -> 
     return path
 
 
-def write_episode(path: Path, rig: Rig, script: Script | None = None, *, outcome="success", **options) -> Path:
+def write_episode(
+    path: Path, rig: Rig, script: Script | None = None, *, outcome="success", markers=None, **options
+) -> Path:
     """An episode directory as the recorder leaves it."""
     write_bag(path, messages(rig, script or Script()), **options)
     content = {
@@ -156,6 +158,7 @@ def write_episode(path: Path, rig: Rig, script: Script | None = None, *, outcome
         "instruction": "pick up red cube",
         "outcome": outcome,
         "rig": {"digest": rig.digest(), "yaml": rig.to_yaml()},
+        **({"markers": markers} if markers is not None else {}),
     }
     (path / "episode.json").write_text(json.dumps(content))
     return path
