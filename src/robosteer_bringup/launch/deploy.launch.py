@@ -85,6 +85,12 @@ def generate_launch_description() -> LaunchDescription:
         ),
         DeclareLaunchArgument("preset_dir", default_value="", description="directory of steering presets"),
         DeclareLaunchArgument(
+            "allow_unbound_presets",
+            default_value="false",
+            choices=["true", "false"],
+            description="accept presets that do not name the checkpoint they were made for",
+        ),
+        DeclareLaunchArgument(
             "shadow",
             default_value="",
             choices=["", "plain", "steered"],
@@ -135,6 +141,7 @@ def generate_launch_description() -> LaunchDescription:
                 "execution": typed("execution", str),
                 "server": typed("server", str),
                 "preset_dir": typed("preset_dir", str),
+                "allow_unbound_presets": typed("allow_unbound_presets", bool),
                 "shadow": typed("shadow", str),
                 "use_sim_time": typed("publish_clock", bool),
             }

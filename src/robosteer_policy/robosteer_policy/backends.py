@@ -20,7 +20,13 @@ _REMEMBERED = 8
 
 
 class Backend(Protocol):
-    """Answers observations with normalised actions."""
+    """Answers observations with normalised actions.
+
+    Attributes:
+        fingerprint: digest of the parameters that can be steered; empty when nothing can.
+    """
+
+    fingerprint: str
 
     def actions(
         self, observation: Mapping[str, Any], request: Request, *, steered: bool, executed: bool = True
@@ -44,13 +50,21 @@ class LocalBackend:
         seed: with a request's number it fixes the noise.
         composition: the presets as edits, or None.
         trained: whether the checkpoint was trained for real-time chunking.
+        fingerprint: see `Backend`.
     """
 
     def __init__(
-        self, policy: Policy, *, seed: int = 0, composition: Composition | None = None, trained: bool = False
+        self,
+        policy: Policy,
+        *,
+        seed: int = 0,
+        composition: Composition | None = None,
+        trained: bool = False,
+        fingerprint: str = "",
     ) -> None:
         self._policy, self._seed, self._composition, self._trained = policy, seed, composition, trained
         self._made: dict[int, np.ndarray] = {}
+        self.fingerprint = fingerprint
 
     def actions(
         self, observation: Mapping[str, Any], request: Request, *, steered: bool, executed: bool = True
@@ -126,6 +140,8 @@ class RemoteBackend:
     Args:
         connect: makes a connection with `infer` and `close`.
     """
+
+    fingerprint = ""
 
     def __init__(self, connect: Callable[[], Any]) -> None:
         self._connect = connect

@@ -65,6 +65,7 @@ class CheckpointSource:
         manifest = Manifest.read(Layout.open(self.path).manifest)
         if not require_contract(self.path, manifest.rig, manifest.action_convention, rig):
             sys.stderr.write(f"checkpoint {self.path} says nothing about its rig: check cameras and units yourself\n")
+        fingerprint = self._fingerprint() if self.presets else ""
         policy = Policy.load(self.path, config=self.config, num_steps=self.num_steps, seed=self.seed)
         composition = None
         if self.presets:
@@ -74,10 +75,19 @@ class CheckpointSource:
             for line in composition.warnings:
                 sys.stderr.write(f"steering: {line}\n")
         trained = manifest.provenance.get("realtime") == "trained"
-        backend = LocalBackend(policy, seed=self.seed, composition=composition, trained=trained)
+        backend = LocalBackend(
+            policy, seed=self.seed, composition=composition, trained=trained, fingerprint=fingerprint
+        )
         policy.warm_up(self.instruction)
         backend.warm_up(steered=bool(self.presets), continued=self.realtime)
         return backend
+
+    def _fingerprint(self) -> str:
+        """Digest of the parameters as they are stored; the policy's own are cast while they are read."""
+        from robosteer_model.checkpoint import load_checkpoint
+        from robosteer_model.digest import params_digest
+
+        return params_digest(load_checkpoint(self.path, config=self.config).params)
 
     def origin(self) -> dict[str, Any]:
         """See `Source`."""

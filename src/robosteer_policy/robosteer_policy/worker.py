@@ -20,6 +20,7 @@ class Worker:
 
     Attributes:
         failure: why the checkpoint cannot be used, one line; empty otherwise.
+        fingerprint: of the loaded backend; empty until it is loaded.
         latency: durations of inferences.
     """
 
@@ -30,7 +31,7 @@ class Worker:
         self._results: LatestSlot[Result] = LatestSlot()
         self._busy = threading.Event()
         self._loaded = threading.Event()
-        self.failure = ""
+        self.failure = self.fingerprint = ""
         self.latency = Timing()
         self._thread = threading.Thread(target=self._work, name="inference", daemon=True)
 
@@ -70,7 +71,9 @@ class Worker:
 
     def _work(self) -> None:
         try:
-            agent = Agent(self._source.load(self._rig), self._rig)
+            backend = self._source.load(self._rig)
+            agent = Agent(backend, self._rig)
+            self.fingerprint = backend.fingerprint
         except Exception as error:  # noqa: BLE001 - the thread's end; the node reports it and exits
             self.failure = _line(error)
             return

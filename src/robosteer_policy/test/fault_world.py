@@ -28,6 +28,7 @@ import robosteer_policy.nodes.policy as module
 from robosteer_policy.worker import Worker
 
 class Light:
+    fingerprint = ""
     def origin(self):
         return {"checkpoint": "light"}
     def load(self, rig):

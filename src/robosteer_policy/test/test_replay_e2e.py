@@ -12,6 +12,7 @@ from std_msgs.msg import String
 from std_srvs.srv import SetBool
 
 from robosteer_model.checkpoint import save_checkpoint
+from robosteer_model.digest import params_digest
 from robosteer_policy.commands import replay as command
 from robosteer_policy.replay import Recording
 
@@ -24,12 +25,13 @@ pytestmark = pytest.mark.slow
 __all__ = ["patient_rig"]
 
 RECORDER, FOLLOWER = "robosteer_teleop.nodes.recorder", "robosteer_policy.nodes.run_recorder"
-PUSH = """
+PUSH = f"""
 schema: robosteer.preset/1
 name: push
 site: ffn
 stream: suffix
-targets: {0: [1, 2], 1: [3]}
+targets: {{0: [1, 2], 1: [3]}}
+checkpoint: {params_digest(tiny_checkpoint().params)}
 alpha: 30.0
 """
 TOPICS = "/robosteer/policy/chunk_record:std_msgs/msg/String /policy/steer/state:std_msgs/msg/String!"

@@ -1,7 +1,8 @@
 """Steering: ramps, limits, time to live, deadman, conflicts.
 
 Regressions pinned: a preset overshot while it was asked for again in the middle of a ramp; an expired preset stayed at
-a rounding error above 0; a deadman that was never pressed counted as held; a refused wish had changed something.
+a rounding error above 0; a deadman that was never pressed counted as held; a refused wish had changed something; a
+preset acted on another checkpoint than it was made for.
 """
 
 import json
@@ -16,12 +17,14 @@ from robosteer_policy.steering.presets import load_presets, parse_preset
 from robosteer_rig.errors import RobosteerError
 
 S = 1_000_000_000
-SLOW = """
+HERE, ELSEWHERE = "ab" * 32, "cd" * 32
+SLOW = f"""
 schema: robosteer.preset/1
 name: slow
 site: ffn
 stream: prefix
-targets: {0: [3, 5]}
+targets: {{0: [3, 5]}}
+checkpoint: {HERE}
 alpha: 4.0
 max_strength: 0.8
 max_rate: 2.0
@@ -45,7 +48,9 @@ PRESETS = {
 
 
 def mixer(**options):
-    return Mixer(PRESETS, **options)
+    mix = Mixer(PRESETS, **options)
+    mix.checkpoint = HERE
+    return mix
 
 
 def ask(preset="slow", strength=0.8, **more):
@@ -63,7 +68,7 @@ def test_ramps_are_monotone_bounded_and_no_faster_than_the_preset_allows(first, 
         if t >= change_at and not asked:
             asked = mix.set(ask(strength=second, ramp_s=ramp2, ttl_s=100), int(t * S)) == ""
         values.append(mix.strengths(int(t * S)).get("slow", 0.0))
-    assert np.abs(np.diff(values)).max() <= 2.0 * 0.05 + 1e-9
+    assert np.abs(np.diff(values)).max() <= 2.0 * 0.05 + 1e-8, "times are whole nanoseconds"
     assert values[-1] == second, "exactly"
     turn = next(i for i, t in enumerate(times) if t >= change_at)
     for part in (values[: turn + 1], values[turn:]):
@@ -134,6 +139,27 @@ def test_a_deadman_holds_and_its_release_or_silence_brings_zero():
     assert mix.strengths(3 * S) == {}
 
 
+def test_a_preset_acts_only_on_the_checkpoint_that_it_was_made_for():
+    presets = {
+        "foreign": preset(name="foreign", checkpoint=ELSEWHERE),
+        "unbound": preset(name="unbound", checkpoint="''"),
+        "slow": preset(),
+    }
+    for allow in (False, True):
+        mix = Mixer(presets, allow_unbound=allow)
+        assert "still being loaded" in mix.set(ask("slow"), 0)
+        mix.checkpoint = HERE
+        trouble = mix.set(ask("foreign"), 0)
+        assert f"made for {ELSEWHERE}, expected {HERE}; " in trouble, "allowing unbound presets allows no foreign one"
+        assert mix.set(ask("foreign", 0.0), 0) == "", "to release is always allowed"
+        trouble = mix.set(ask("unbound", ramp_s=0), 0)
+        assert trouble == "" if allow else f"write `checkpoint: {HERE}` into it" in trouble
+        assert mix.strengths(9 * S) == ({"unbound": 0.8} if allow else {})
+        assert mix.set(ask("*", 0.0, ramp_s=0), 9 * S) == ""
+        assert mix.set(ask("slow"), 99 * S) == ""
+        assert mix.describe(99 * S)["checkpoint"] == HERE
+
+
 def test_requests_are_parsed_strictly():
     text = json.dumps({"preset": "slow", "strength": 0.5, "ramp_s": 1, "ttl_s": 10})
     assert parse_request(text) == ask(strength=0.5, ramp_s=1.0, ttl_s=10.0)
@@ -166,6 +192,7 @@ def test_presets_are_files(tmp_path):
         ({"targets": "{x: [1]}"}, "expected whole numbers"),
         ({"name": "Fast one"}, "name: found 'Fast one'"),
         ({"strength": 1}, "strength: found an unknown field"),
+        ({"checkpoint": "abc"}, "checkpoint: found 'abc', expected 64 hexadecimal digits"),
     ]:
         with pytest.raises(RobosteerError) as error:
             preset(**changes)

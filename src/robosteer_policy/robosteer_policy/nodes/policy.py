@@ -57,7 +57,7 @@ class PolicyNode(StoppableNode):
         source = make_source(values, presets)
         self._origin = source.origin()
         self._worker = Worker(source, self._rig)
-        self._steering = SteeringInterface(self, mixer, values["shadow"])
+        self._steering = SteeringInterface(self, mixer, values["shadow"], lambda: self._worker.fingerprint)
         self._guard = GuardListener(self, "policy")
         self._acting = Acting(
             self._rig,

@@ -33,6 +33,7 @@ PARAMETERS = (
     Parameter("num_steps", 10, "flow steps per inference"),
     Parameter("seed", 0, "of the sampling noise"),
     Parameter("preset_dir", "", "directory of steering presets (*.yaml); empty for none"),
+    Parameter("allow_unbound_presets", False, "accept presets that do not name the checkpoint they were made for"),
     Parameter("max_strength", 1.0, "no preset may be stronger than this, 0 ... 1"),
     Parameter("deadman_required", False, "accept only steering that a deadman holds"),
     Parameter("shadow", "", "compute and publish but do not execute: plain or steered; empty for neither"),
@@ -87,5 +88,10 @@ def make_steering(values: dict[str, Any]) -> tuple[dict[str, Preset], Mixer]:
     if values["shadow"] not in SHADOWS:
         raise RobosteerError(f"shadow: found {values['shadow']!r}, expected plain, steered or nothing")
     presets = load_presets(values["preset_dir"]) if values["preset_dir"] else {}
-    mixer = Mixer(presets, max_strength=values["max_strength"], deadman_required=values["deadman_required"])
+    mixer = Mixer(
+        presets,
+        max_strength=values["max_strength"],
+        deadman_required=values["deadman_required"],
+        allow_unbound=values["allow_unbound_presets"],
+    )
     return presets, mixer

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 
 from rcl_interfaces.msg import ParameterType, SetParametersResult
 from rcl_interfaces.srv import SetParameters
@@ -27,10 +28,11 @@ class SteeringInterface:
         node: that owns the topics.
         mixer: decides.
         shadow: which policy is computed but not executed.
+        checkpoint: digest of the loaded parameters, empty until they are loaded.
     """
 
-    def __init__(self, node: Node, mixer: Mixer, shadow: str) -> None:
-        self._node, self._mixer, self._shadow = node, mixer, shadow
+    def __init__(self, node: Node, mixer: Mixer, shadow: str, checkpoint: Callable[[], str]) -> None:
+        self._node, self._mixer, self._shadow, self._checkpoint = node, mixer, shadow, checkpoint
         self._shown = ""
         self._state = node.create_publisher(String, "~/steer/state", LATCHED)
         node.create_subscription(String, "~/steer/set", self._on_wish, RELIABLE)
@@ -52,6 +54,7 @@ class SteeringInterface:
 
     def set(self, text: str) -> str:
         """Take a request; returns why it is refused, or an empty string."""
+        self._mixer.checkpoint = self._checkpoint()
         try:
             trouble = self._mixer.set(parse_request(text), time.monotonic_ns())
         except RobosteerError as error:
@@ -63,6 +66,7 @@ class SteeringInterface:
 
     def show(self) -> None:
         """Publish the state if it has changed."""
+        self._mixer.checkpoint = self._checkpoint()
         text = json.dumps(self._mixer.describe(time.monotonic_ns()))
         if text != self._shown:
             self._shown = text

@@ -99,6 +99,11 @@ class Mixer:
         max_strength: of the node, below every preset's own.
         deadman_s: a deadman that is silent for longer counts as released.
         deadman_required: accept only requests with a deadman.
+        allow_unbound: accept presets that do not say which checkpoint they were made for.
+
+    Attributes:
+        checkpoint: digest of the loaded parameters; empty until they are loaded.
+        last: what became of the last request, for people.
     """
 
     def __init__(
@@ -108,15 +113,16 @@ class Mixer:
         max_strength: float = 1.0,
         deadman_s: float = 0.3,
         deadman_required: bool = False,
+        allow_unbound: bool = False,
     ) -> None:
         if not 0 < max_strength <= 1:
             raise RobosteerError(f"max_strength: found {max_strength}, expected more than 0 and at most 1")
         self._presets = dict(presets)
         self._max_strength, self._deadman_required = max_strength, deadman_required
-        self._deadman_ns = int(deadman_s * 1e9)
+        self._deadman_ns, self._allow_unbound = int(deadman_s * 1e9), allow_unbound
         self._held: dict[str, _Held] = {}
         self._pressed_ns: int | None = None
-        self.last = "nothing asked yet"
+        self.checkpoint, self.last = "", "nothing asked yet"
 
     def set(self, request: SteerRequest, now_ns: int) -> str:
         """Take a request; returns why it is refused, or an empty string. A refused one changes nothing."""
@@ -159,6 +165,7 @@ class Mixer:
             "targets": {name: held.ramp.target for name, held in sorted(self._held.items())},
             "remaining_s": {n: round(max(h.expires_ns - now_ns, 0) * 1e-9, 2) for n, h in sorted(self._held.items())},
             "presets": {name: preset.max_strength for name, preset in sorted(self._presets.items())},
+            "checkpoint": self.checkpoint,
             "last": self.last,
         }
 
@@ -171,6 +178,8 @@ class Mixer:
             return f"preset: found {request.preset!r}, expected one of {known}"
         if request.strength == 0:
             return ""
+        if foreign := self._foreign(preset):
+            return foreign
         limit = min(preset.max_strength, self._max_strength)
         if request.strength > limit:
             return f"strength: found {request.strength:g}, expected at most {limit:g} for {preset.name}"
@@ -183,6 +192,21 @@ class Mixer:
         active = {n: self._presets[n] for n, h in self._held.items() if n in strengths or h.ramp.target != 0}
         clash = conflicts(preset, active)
         return f"conflict: {clash}; release one first" if clash else ""
+
+    def _foreign(self, preset: Preset) -> str:
+        """Why a preset must not act on this checkpoint: indices and units mean nothing on another one."""
+        if not self.checkpoint:
+            return "checkpoint: found it still being loaded, expected it ready; try again then"
+        if not preset.checkpoint:
+            advice = f"write `checkpoint: {self.checkpoint}` into it if it was, or set allow_unbound_presets"
+            trouble = f"checkpoint: found none in preset {preset.name}, expected the one it was made for; {advice}"
+            return "" if self._allow_unbound else trouble
+        if preset.checkpoint == self.checkpoint:
+            return ""
+        return (
+            f"checkpoint: found preset {preset.name} made for {preset.checkpoint}, expected {self.checkpoint}; "
+            "load that checkpoint, or make the preset again for this one"
+        )
 
     def _begin(self, name: str, present: float, request: SteerRequest, now_ns: int) -> None:
         change = abs(request.strength - present)

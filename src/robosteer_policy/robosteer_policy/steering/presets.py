@@ -15,6 +15,7 @@ from robosteer_rig.fields import FieldError, build, require
 
 SCHEMA = "robosteer.preset/1"
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 _MAX_BYTES = 1 << 20
 
 
@@ -31,6 +32,8 @@ class Preset:
         site: ffn (value vectors) or heads.
         stream: prefix (PaliGemma) or suffix (action expert).
         targets: layer -> indices of value vectors or heads.
+        checkpoint: digest of the parameters that it was made for (`robosteer_model.digest.params_digest`, as head
+            selections and reports name it); empty when that is not known.
         alpha: activation units; ffn only.
         beta: factor on the activation itself; 0 overrides it.
         scope: tokens by meaning, as taps name them.
@@ -44,6 +47,7 @@ class Preset:
     site: Literal["ffn", "heads"]
     stream: Literal["prefix", "suffix"]
     targets: dict[str, tuple[int, ...]]
+    checkpoint: str = ""
     alpha: float = 0.0
     beta: float = 0.0
     scope: str = "all"
@@ -55,6 +59,8 @@ class Preset:
         require(self.schema == SCHEMA, "schema", self.schema, SCHEMA)
         require(_NAME.fullmatch(self.name) is not None, "name", self.name, "lower-case letters, digits and _")
         require(bool(self.pairs), "targets", self.targets, "at least one layer with an index")
+        good = not self.checkpoint or _DIGEST.fullmatch(self.checkpoint) is not None
+        require(good, "checkpoint", self.checkpoint, "64 hexadecimal digits, the digest of a checkpoint's parameters")
         require(0 < self.max_strength <= 1, "max_strength", self.max_strength, "more than 0 and at most 1")
         require(self.max_rate > 0, "max_rate", self.max_rate, "more than 0")
         require(self.site == "ffn" or self.alpha == 0, "alpha", self.alpha, "0 for heads")
