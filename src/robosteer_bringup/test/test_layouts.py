@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from rcl_interfaces.msg import ParameterType
 
 PACKAGE = Path(__file__).parents[1]
 DOCUMENTED = (PACKAGE.parents[1] / "docs/reference/topics.md").read_text()
@@ -17,11 +18,11 @@ OTHERS = {"/robot_description"}  # Published by the arm's own bringup.
 
 
 def texts(value: Any) -> Iterator[str]:
-    """Every string inside nested lists and dictionaries."""
+    """Every string inside nested lists and dictionaries, keys included."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict):
-        yield from (text for item in value.values() for text in texts(item))
+        yield from (text for item in (*value, *value.values()) for text in texts(item))
     elif isinstance(value, list):
         yield from (text for item in value for text in texts(item))
 
@@ -35,10 +36,19 @@ def undocumented(layout: Any) -> list[str]:
 
 def test_foxglove_layout() -> None:
     layout = json.loads((PACKAGE / "config/foxglove/robosteer.json").read_text())
-    panels = {text for text in texts(layout["layout"]) if text not in ("row", "column")}
+    panels = {text for text in texts(layout["layout"]) if "!" in text}
     assert panels == set(layout["configById"])
-    assert all(re.fullmatch(r"[A-Za-z]+![a-z]+", panel) for panel in panels)
+    assert all(re.fullmatch(r"[A-Za-z0-9]+![a-z]+", panel) for panel in panels)
     assert not undocumented(layout["configById"])
+    shown = set(texts(layout["configById"]))
+    assert shown >= {"/policy/steer/state.data", "/robosteer/guard/status.data", "/robosteer/policy/path"}
+
+
+def test_a_steering_button_is_a_wish_that_the_policy_understands() -> None:
+    layout = json.loads((PACKAGE / "config/foxglove/robosteer.json").read_text())
+    (parameter,) = json.loads(layout["configById"]["CallService!release"]["requestPayload"])["parameters"]
+    assert (parameter["name"], parameter["value"]["type"]) == ("request", ParameterType.PARAMETER_STRING)
+    assert json.loads(parameter["value"]["string_value"]) == {"preset": "*", "strength": 0}
 
 
 def test_rviz_config() -> None:
