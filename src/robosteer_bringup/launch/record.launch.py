@@ -122,6 +122,8 @@ def generate_launch_description() -> LaunchDescription:
                 "directory": text("out"),
                 "instruction": text("task"),
                 "countdown_s": ParameterValue(LaunchConfiguration("countdown"), value_type=float),
+                # The renderer has no noise: pictures of a still scene are equal.
+                "frozen_s": ParameterValue(IfElseSubstitution(sim, "0.0", "1.0"), value_type=float),
                 "confirm_degraded": ParameterValue(NotSubstitution(scripted), value_type=bool),
                 "use_sim_time": simulated_time,
             }

@@ -39,7 +39,7 @@ NODES = {
     ),
     "recorder": (
         "robosteer_teleop.nodes.recorder",
-        {"instruction": TASK, "min_free_gib": 0.0, "min_rate_fraction": 0.0},
+        {"instruction": TASK, "min_free_gib": 0.0, "min_rate_fraction": 0.0, "frozen_s": 0.0},
     ),
     "teleop": (
         "robosteer_teleop.nodes.teleop",

@@ -69,9 +69,8 @@ def run(world, rig, checkpoint, presets, out):
     enabling = probe.node.create_client(SetBool, "/policy/enable")
     world.start_node(CELL, rig=rig, distractors=["none"])
     world.start_node(GUARD, rig=rig, source="policy", **PATIENT)
-    world.start_node(
-        RECORDER, rig=rig, directory=str(out), extra_topics=TOPICS, instruction="swing", min_rate_fraction=0.0
-    )
+    relaxed = {"min_rate_fraction": 0.0, "frozen_s": 0.0}
+    world.start_node(RECORDER, rig=rig, directory=str(out), extra_topics=TOPICS, instruction="swing", **relaxed)
     world.start_node(FOLLOWER)
     parameters = {"instruction": "pick up red cube", "num_steps": 2, "execute_steps": 2, "preset_dir": str(presets)}
     world.start_node(POLICY, rig=rig, checkpoint=checkpoint, **parameters)

@@ -191,8 +191,9 @@ class RecordingSession:
             "label": take.label if take is not None else "success",
             "note": NOTES[take.note] if take is not None else "",
             **self._filing.totals,
-            **describe(self._watch, self._topics.values(), problems, now.monotonic_s),
-            "free_gib": round(self._store.free_bytes() / 2**30, 2),
+            **describe(
+                self._watch, self._topics.values(), problems, now.monotonic_s, self._store.free_bytes(), self._limits
+            ),
             "instruction": self.instruction,
             "message": self.message,
         }

@@ -7,6 +7,7 @@ from typing import Any
 
 from robosteer_rig.errors import RobosteerError
 from robosteer_teleop.answer import STATE_SCHEMA
+from robosteer_teleop.episodes import Limits
 from robosteer_teleop.store import episode_name
 from robosteer_teleop.streams import Problem, StreamWatch
 from robosteer_teleop.take import Take
@@ -14,15 +15,22 @@ from robosteer_teleop.topics import RecordedTopic
 
 
 def describe(
-    stream_watch: StreamWatch, topics: Iterable[RecordedTopic], problems: Sequence[Problem], now_s: float
+    stream_watch: StreamWatch,
+    topics: Iterable[RecordedTopic],
+    problems: Sequence[Problem],
+    now_s: float,
+    free_bytes: int,
+    limits: Limits,
 ) -> dict[str, Any]:
-    """The streams, live and over the episode.
+    """The streams, live and over the episode, and how long the disk takes them.
 
     Args:
         stream_watch: counts them.
         topics: what is recorded.
         problems: of the running or reviewed episode.
         now_s: monotonic time, s.
+        free_bytes: on the disk.
+        limits: what has to stay free.
     """
     live = stream_watch.live_problems(now_s)
     counts = stream_watch.counts()
@@ -31,11 +39,19 @@ def describe(
         "ready": not live,
         "degraded": bool(problems),
         "problems": [str(problem) for problem in [*live, *problems]],
+        "warnings": [str(problem) for problem in stream_watch.live_warnings(now_s)],
+        "free_gib": round(free_bytes / 2**30, 2),
+        "disk_minutes": disk_minutes(free_bytes - limits.min_free_bytes, stream_watch.bytes_per_s()),
         "topics": {
             topic.name: {"count": counts[topic.name], "rate_hz": round(stream_watch.rate_hz(topic.name), 1)}
             for topic in topics
         },
     }
+
+
+def disk_minutes(room_bytes: int, bytes_per_s: float) -> float | None:
+    """How long one can record into this room, min, to 0.1; None while nothing arrives."""
+    return round(max(room_bytes, 0) / bytes_per_s / 60.0, 1) if bytes_per_s > 0.0 else None
 
 
 def failure_line(take: Take | None, error: OSError | RobosteerError) -> str:

@@ -39,6 +39,7 @@ class Rehearsal:
             self.store, rig, TOPICS, limits=Limits(20.0, 0), stream_watch=StreamWatch(TOPICS)
         )
         self.seconds = 0.0
+        self.frozen = False
 
     @property
     def now(self):
@@ -50,12 +51,15 @@ class Rehearsal:
             self.seconds += 0.1
             now = self.now
             if "/camera" not in mute:
-                self.session.receive("/camera", now.wall_ns, self.messages.image(now.wall_ns, b"jpeg"), now)
+                self.session.receive("/camera", now.wall_ns, self.messages.image(now.wall_ns, self.picture()), now)
             if "/command" not in mute:
                 self.session.receive("/command", now.wall_ns, self.messages.float64(self.seconds), now)
             self.session.flush(now)
             lines += self.session.tick(now)
         return lines
+
+    def picture(self):
+        return b"frozen" if self.frozen else f"{self.seconds:.1f}".encode()
 
     def ask(self, command):
         return self.session.command(command, self.now, instruction="pick up red cube")
@@ -118,6 +122,27 @@ def test_a_camera_that_fails_while_recording_marks_the_episode(rehearsal):
     assert content["outcome"] == "failure"
     assert content["quality"]["degraded"]
     assert {"gap", "rate"} == {problem["kind"] for problem in content["quality"]["problems"]}
+
+
+def test_a_camera_that_freezes_while_recording_marks_the_episode(rehearsal):
+    rehearsal.run(2.0)
+    rehearsal.ask(Command.START)
+    rehearsal.run(1.0)
+    rehearsal.frozen = True
+    rehearsal.run(2.0)
+    rehearsal.frozen = False
+    rehearsal.run(1.0)
+    rehearsal.ask(Command.STOP)
+    (problem,) = read_episode_json(rehearsal.ask(Command.KEEP).path)["quality"]["problems"]
+    assert (problem["topic"], problem["kind"], problem["found"]) == ("/camera", "frozen", pytest.approx(1.9))
+
+
+def test_the_minutes_that_the_disk_takes_follow_from_what_arrives(rehearsal, monkeypatch):
+    assert rehearsal.session.status(rehearsal.now)["disk_minutes"] is None
+    rehearsal.run(3.0)
+    message = len(rehearsal.messages.image(0, b"3.0")) + len(rehearsal.messages.float64(0.0))
+    monkeypatch.setattr(rehearsal.store, "free_bytes", lambda: round(message * 10 * 60 * 7))
+    assert rehearsal.session.status(rehearsal.now)["disk_minutes"] == pytest.approx(7.0, abs=0.2)
 
 
 def test_discard_then_undo_then_keep(rehearsal):

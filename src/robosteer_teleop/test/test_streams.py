@@ -1,7 +1,8 @@
 """The failed-stream watch.
 
 Pins: a camera that stops, slows down, skips or has a wrong clock is named; a pause of a topic that may pause is
-not; gaps are measured by sensor stamps, so that a late receiver does not accuse a camera.
+not; gaps are measured by sensor stamps, so that a late receiver does not accuse a camera; a driver that repeats its
+last picture with new stamps looks healthy; a slow second drowns in a long episode.
 """
 
 import pytest
@@ -19,12 +20,13 @@ def watch():
     return StreamWatch([CAMERA, COMMAND])
 
 
-def feed(watch, messages, seconds, start_s=0.0, rate_hz=10.0, stamp_offset_s=0.0, arrival_jitter_s=0.0):
+def feed(watch, messages, seconds, start_s=0.0, rate_hz=10.0, stamp_offset_s=0.0, arrival_jitter_s=0.0, frozen=False):
     for i in range(round(seconds * rate_hz)):
         at_s = start_s + i / rate_hz
         stamp_ns = START_NS + round((at_s + stamp_offset_s) * 1e9)
         arrival_s = at_s + (arrival_jitter_s if i % 5 == 2 else 0.0)
-        watch.receive("/camera", START_NS + round(arrival_s * 1e9), messages.image(stamp_ns, b"jpeg"), arrival_s)
+        image = messages.image(stamp_ns, b"jpeg" if frozen else f"jpeg {at_s:.3f}".encode())
+        watch.receive("/camera", START_NS + round(arrival_s * 1e9), image, arrival_s)
         watch.tick(at_s)
 
 
@@ -45,7 +47,8 @@ def test_healthy_stream_has_no_problem(watch, messages):
     [
         ({"seconds": 0.0}, 0.0, "missing"),
         ({"seconds": 3.0}, 5.0, "silent"),
-        ({"seconds": 4.0, "rate_hz": 3.0}, 4.0, "rate"),
+        ({"seconds": 4.0, "rate_hz": 6.5}, 4.0, "rate"),
+        ({"seconds": 3.0, "frozen": True}, 3.0, "frozen"),
         ({"seconds": 3.0, "stamp_offset_s": -5.0}, 3.0, "clock"),
         ({"seconds": 3.0, "stamp_offset_s": 5.0}, 3.0, "clock"),
     ],
@@ -88,3 +91,33 @@ def test_a_late_poll_after_the_start_is_no_gap(watch, messages):
     watch.begin_episode(0.0, START_NS)
     watch.receive("/camera", START_NS + 10**7, messages.image(START_NS, b"jpeg"), 1.0)
     assert watch.episode_problems(1.0) == []
+
+
+def test_a_stream_below_90_percent_is_warned_of_and_still_starts(watch, messages):
+    feed(watch, messages, 4.0, rate_hz=8.0)
+    assert watch.live_problems(4.0) == []
+    (warning,) = watch.live_warnings(4.0)
+    assert (warning.topic, warning.kind) == ("/camera", "rate")
+
+
+def test_a_camera_that_moves_again_is_no_longer_frozen(watch, messages):
+    feed(watch, messages, 3.0, frozen=True)
+    feed(watch, messages, 0.2, start_s=3.0)
+    assert watch.live_problems(3.2) == []
+
+
+def test_pictures_of_a_still_scene_may_be_equal_where_that_is_said(messages):
+    watch = StreamWatch([CAMERA], frozen_s=0.0)
+    watch.begin_episode(0.0, START_NS)
+    feed(watch, messages, 3.0, frozen=True)
+    assert watch.live_problems(3.0) == watch.end_episode(3.0, START_NS + 30 * 10**8) == []
+
+
+def test_a_slow_stretch_marks_a_long_episode(watch, messages):
+    watch.begin_episode(0.0, START_NS)
+    watch.receive("/command", START_NS, messages.float64(1.0), 0.0)
+    feed(watch, messages, 18.0)
+    feed(watch, messages, 2.0, start_s=18.0, rate_hz=5.0)
+    feed(watch, messages, 10.0, start_s=20.0)
+    (problem,) = watch.end_episode(30.0, START_NS + 300 * 10**8)
+    assert (problem.kind, problem.found) == ("slow", pytest.approx(5.0, abs=1.0))

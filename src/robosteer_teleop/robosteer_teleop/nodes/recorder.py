@@ -23,7 +23,7 @@ from robosteer_teleop.nodes.raw_subscriptions import RawSubscriptions
 from robosteer_teleop.nodes.spin import StoppableNode, run_node
 from robosteer_teleop.session import RecordingSession
 from robosteer_teleop.store import EpisodeStore
-from robosteer_teleop.streams import StreamWatch
+from robosteer_teleop.streams import FAILED_RATE, FROZEN_S, StreamWatch
 from robosteer_teleop.topics import extra_topics, recorded_topics
 
 POLL_PERIOD_S = 0.02
@@ -59,6 +59,7 @@ class RecorderNode(StoppableNode):
             stream_watch=StreamWatch(
                 topics,
                 min_rate_fraction=self._number("min_rate_fraction"),
+                frozen_s=self._number("frozen_s"),
                 check_clocks=not self.get_parameter("use_sim_time").value,
             ),
             offered_qos=self._raw.offered_qos,
@@ -105,7 +106,13 @@ class RecorderNode(StoppableNode):
             "min_free_gib": (2.0, 0.0, 1e6, "no start below this much free disk, GiB; half of it ends an episode"),
             "max_episode_s": (300.0, 1.0, 86400.0, "an episode ends by itself after this time, s"),
             "start_patience_s": (3.0, 0.0, 60.0, "a start waits this long for needed streams before it is refused, s"),
-            "min_rate_fraction": (0.5, 0.0, 1.0, "no start while a stream is below this share of the rig's rate"),
+            "min_rate_fraction": (
+                FAILED_RATE,
+                0.0,
+                1.0,
+                "no start while a stream is below this share of the rig's rate",
+            ),
+            "frozen_s": (FROZEN_S, 0.0, 60.0, "a camera that repeats a picture for longer has failed, s; 0: unchecked"),
             "countdown_s": (0.0, 0.0, 30.0, "between a start and the recording, s"),
             "preroll_s": (1.0, 0.0, 10.0, "the bag is open this long before the countdown ends, s"),
         }
@@ -206,9 +213,9 @@ class RecorderNode(StoppableNode):
         if status["degraded"] and not self._degraded:
             self.get_logger().warning(f"episode {status['episode']:06d} is degraded: {'; '.join(status['problems'])}")
         self._degraded = status["degraded"]
-        level = DiagnosticStatus.OK if not status["problems"] else DiagnosticStatus.WARN
+        level = DiagnosticStatus.OK if not (status["problems"] or status["warnings"]) else DiagnosticStatus.WARN
         values = [KeyValue(key=key, value=str(status[key])) for key in ("episode", "kept", "discarded", "free_gib")]
-        message = "; ".join(status["problems"]) or status["state"]
+        message = "; ".join([*status["problems"], *status["warnings"]]) or status["state"]
         entry = DiagnosticStatus(level=level, name="robosteer: recorder", message=message, values=values)
         array = DiagnosticArray(status=[entry])
         array.header.stamp = self.get_clock().now().to_msg()
