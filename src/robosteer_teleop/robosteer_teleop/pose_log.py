@@ -43,6 +43,8 @@ class Kind(IntEnum):
     RECENTRED = 6
     ALIGN = 7
     SCALING = 8
+    SKIPPED = 9
+    """A frame that arrived together with a newer one, which the core took instead."""
 
 
 def sample_of(frame: PoseFrame) -> HandSample:
@@ -140,6 +142,10 @@ class LoggedCore:
         self._log(Kind.FRAME, _TIME.pack(now_s) + raw)
         self.core.frame(sample_of(frame), now_s)
 
+    def skip(self, raw: bytes, now_s: float) -> None:
+        """Log a frame that the core does not get, so that the log holds every frame."""
+        self._log(Kind.SKIPPED, _TIME.pack(now_s) + raw)
+
     def tick(self, now_s: float, measured: Pose | None, slow: float = 1.0) -> Target:
         """`TeleopCore.tick`."""
         target = self.core.tick(now_s, measured, slow=slow)
@@ -183,13 +189,15 @@ class Replay:
 
     Attributes:
         ticks: compared.
-        frames: of the hand.
+        frames: of the hand that the core took.
+        skipped: frames that arrived together with a newer one.
         engaged_s: time with the clutch closed, s.
         first_difference: number of the first tick whose target differs; None when all are equal bit for bit.
     """
 
     ticks: int
     frames: int
+    skipped: int
     engaged_s: float
     first_difference: int | None
 
@@ -205,7 +213,7 @@ def replay(path: Path) -> Replay:
     if kind is not Kind.CONFIG:
         raise RobosteerError(f"{path}: found no configuration, expected it as the first record")
     core = TeleopCore(config_from_dict(json.loads(payload)))
-    ticks = frames = 0
+    ticks = frames = skipped = 0
     engaged_s, last_s, difference = 0.0, None, None
     for kind, payload in records:
         if kind is Kind.TICK:
@@ -218,8 +226,9 @@ def replay(path: Path) -> Replay:
             ticks, last_s = ticks + 1, now_s
         else:
             frames += kind is Kind.FRAME
+            skipped += kind is Kind.SKIPPED
             _repeat(core, kind, payload, path)
-    return Replay(ticks, frames, engaged_s, difference)
+    return Replay(ticks, frames, skipped, engaged_s, difference)
 
 
 def _repeat(core: TeleopCore, kind: Kind, payload: bytes, path: Path) -> None:

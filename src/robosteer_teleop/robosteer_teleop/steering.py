@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from robosteer_rig.errors import RobosteerError
@@ -86,6 +88,19 @@ class Steering:
             self._read_buttons(event.time_s)
         elif kind is LinkEventKind.COMMAND:
             self._command(str(event.detail.get("name")), event.detail.get("argument"))
+
+    def frames(self, passed: Sequence[ReceivedFrame], newest: ReceivedFrame | None) -> None:
+        """Steer by the newest frame; the others, which a busy machine passes over, are logged only.
+
+        Args:
+            passed: every frame since the last call, oldest first.
+            newest: in the server's slot, at least as new as those; None while there is none.
+        """
+        used = (self._count, newest.count if newest is not None else -1)
+        for received in passed:
+            if received.count not in used:
+                self.core.skip(received.raw, received.received_s)
+        self.frame(newest)
 
     def frame(self, received: ReceivedFrame | None) -> None:
         """Take the newest frame from the server's slot; one that was seen already changes nothing."""

@@ -2,7 +2,7 @@
 
 Pins: a fault event that does not open the clutch; a recentring that does not void the alignment; a reconnection whose
 frame numbers start again and are taken for late ones; a button read twice or, on a busy machine, not at
-all; a replay that differs in one bit.
+all; a replay that differs in one bit; a frame that is missing in the log.
 """
 
 import dataclasses
@@ -14,7 +14,7 @@ from robosteer_rig.errors import RobosteerError
 from robosteer_teleop.control.core import TICK_S, CoreConfig
 from robosteer_teleop.episodes import Command, State
 from robosteer_teleop.hud import RecorderCues, compose, level_of
-from robosteer_teleop.pose_log import MAGIC, LoggedCore, replay
+from robosteer_teleop.pose_log import MAGIC, Kind, LoggedCore, read_records, replay
 from robosteer_teleop.protocol import Flags, PoseFrame
 from robosteer_teleop.server.link import FAULTS, LinkEvent, LinkEventKind, ReceivedFrame
 from robosteer_teleop.steering import Steering
@@ -118,6 +118,29 @@ def test_buttons_and_messages_become_commands():
     for name, argument in (("scale", 9), ("scale", "x"), ("relabel", "great"), ("jump", None)):
         link.event(LinkEventKind.COMMAND, name=name, argument=argument)
     assert link.steering.cues == ["refuse"] * 4
+
+
+def test_every_frame_is_logged_once_and_the_newest_steers(tmp_path):
+    def received(count):
+        pose = PoseFrame(seq=count, send_time=0.1 * count, frame_time=0.1 * count, flags=LIVE)
+        return ReceivedFrame(pose, 0.1 * count, count, "s", True, 0.01, pose.encode())
+
+    log = tmp_path / "a.poses"
+    steering = Steering(LoggedCore(CoreConfig(yaw=0.0), log))
+    one, two, three, four, five = (received(count) for count in range(1, 6))
+    steering.frames([one, two], three)  # the slot is filled a moment before the tap
+    steering.frames([three, four, five], five)
+    steering.frames([], five)
+    steering.frames([received(6)], None)  # the operator is gone
+    steering.core.close()
+    kinds = [
+        (kind, PoseFrame.decode(payload[8:]).seq)
+        for kind, payload in read_records(log)
+        if kind in (Kind.FRAME, Kind.SKIPPED)
+    ]
+    skipped, took = Kind.SKIPPED, Kind.FRAME
+    assert kinds == [(skipped, 1), (skipped, 2), (took, 3), (skipped, 4), (took, 5), (skipped, 6)]
+    assert (replay(log).frames, replay(log).skipped) == (2, 4)
 
 
 def test_a_log_replays_bit_for_bit_and_a_changed_one_does_not(tmp_path, capsys):

@@ -29,7 +29,7 @@ from robosteer_teleop.nodes.spin import StoppableNode, run_node
 from robosteer_teleop.nodes.teleop_parameters import CARTESIAN, TeleopParameters
 from robosteer_teleop.nodes.teleop_topics import TeleopTopics
 from robosteer_teleop.pose_log import LoggedCore
-from robosteer_teleop.server import OperatorServer, access_lines
+from robosteer_teleop.server import FrameTap, OperatorServer, access_lines
 from robosteer_teleop.steering import Steering
 from robosteer_teleop.teleop_session import describe_session, describe_status
 
@@ -58,7 +58,8 @@ class TeleopNode(StoppableNode):
         self._limits = JointLimits.of(self._rig.arm)
         self._ik = JointVelocityOutput(self._model, self._limits, IkSettings())
         self._steering = Steering(LoggedCore(config, self._settings.pose_log))
-        self._server = OperatorServer(self._settings.server_config())
+        self._every_frame = FrameTap()
+        self._server = OperatorServer(self._settings.server_config(), self._every_frame.put)
         self._cartesian = self._settings.output == CARTESIAN
         self._topics = TeleopTopics(self, self._rig, self._settings)
         self._probe = ControllerProbe(self, self._settings.controller) if self._cartesian else None
@@ -154,9 +155,9 @@ class TeleopNode(StoppableNode):
         for event in self._server.poll_events():
             steering.event(event)
             self._topics.event(event)
-        received = self._server.latest()
-        if received is not None:
-            steering.frame(received)
+        passed = self._every_frame.drain()  # before the newest is read, so that none of them is newer
+        steering.frames(passed, self._server.latest())
+        for received in passed:
             self._topics.hand(received, steering.core.core)
         fresh = now - self._q_s <= self._rig.arm.max_age_s
         self._measured = None

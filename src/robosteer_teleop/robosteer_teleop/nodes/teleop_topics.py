@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ from builtin_interfaces.msg import Time
 from geometry_msgs.msg import PoseStamped
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
+from rclpy.time import Time as RosTime
 from sensor_msgs.msg import JointState, Joy
 from std_msgs.msg import Float64, Float64MultiArray, String
 
@@ -28,6 +30,8 @@ from robosteer_teleop.topics import HAND_TOPIC, JOY_TOPIC, MEASURED_TOPIC, TARGE
 
 HAND_FRAME = "xr_local_floor"
 """The hand's frame: WebXR's local-floor in the robot's axes, turned by the operator's yaw."""
+FRAMES_KEPT = 200
+"""More than a second of frames: after a stall they are published in one go, and none may be overwritten."""
 _BUTTONS = (Buttons.TRIGGER, Buttons.SQUEEZE, Buttons.STICK, Buttons.A, Buttons.B)
 
 
@@ -47,8 +51,8 @@ class TeleopTopics:
         kind = JointState if self._as_joint_state else Float64MultiArray
         self._command = node.create_publisher(kind, rig.action.command_topic, 10)
         self._gripper = [node.create_publisher(Float64, rig.action.gripper_topic, 10)]
-        self._hand = node.create_publisher(PoseStamped, HAND_TOPIC, 10)
-        self._joy = node.create_publisher(Joy, JOY_TOPIC, 10)
+        self._hand = node.create_publisher(PoseStamped, HAND_TOPIC, FRAMES_KEPT)
+        self._joy = node.create_publisher(Joy, JOY_TOPIC, FRAMES_KEPT)
         self._target = node.create_publisher(PoseStamped, TARGET_TOPIC, 10)
         self._measured = node.create_publisher(PoseStamped, MEASURED_TOPIC, 10)
         self._status = node.create_publisher(String, STATUS_TOPIC, 10)
@@ -58,10 +62,10 @@ class TeleopTopics:
             self._pose_target = node.create_publisher(PoseStamped, parameters.target_topic, QoSProfile(depth=1))
             # The guard passes nothing on in this mode: it guards joint commands.
             self._gripper.append(node.create_publisher(Float64, rig.gripper.command_topic, 10))
-        self._count = -1
 
-    def _stamp(self) -> Time:
-        return self._node.get_clock().now().to_msg()
+    def _stamp(self, age_s: float = 0.0) -> Time:
+        nanoseconds = self._node.get_clock().now().nanoseconds - round(age_s * 1e9)
+        return RosTime(nanoseconds=max(nanoseconds, 0)).to_msg()  # simulated time begins at 0
 
     def command(self, velocity: Sequence[float] | np.ndarray, gripper: float | None) -> None:
         """Joint velocities (7,) rad/s in the rig's order, and the gripper command, if any."""
@@ -88,19 +92,16 @@ class TeleopTopics:
             self._measured.publish(self._pose(measured, self._rig.frames.base))
 
     def hand(self, received: ReceivedFrame, core: TeleopCore) -> None:
-        """The controller's pose and buttons, once per frame, stamped with this host's clock."""
-        if received.count == self._count:
-            return
-        self._count = received.count
-        frame = received.frame
+        """The controller's pose and buttons; the stamp is the frame's time of arrival on this host's clock."""
+        frame, age_s = received.frame, time.monotonic() - received.received_s
         if frame.tracked:
             alignment = core.alignment or Alignment()
             pose = alignment.to_base(np.array(frame.position), np.array(frame.orientation))
-            self._hand.publish(self._pose(pose, HAND_FRAME))
+            self._hand.publish(self._pose(pose, HAND_FRAME, age_s))
         joy = Joy(
             axes=[frame.trigger, frame.squeeze, *frame.stick], buttons=[int(b in frame.buttons) for b in _BUTTONS]
         )
-        joy.header.stamp, joy.header.frame_id = self._stamp(), str(frame.seq)
+        joy.header.stamp, joy.header.frame_id = self._stamp(age_s), str(frame.seq)
         self._joy.publish(joy)
 
     def event(self, event: LinkEvent) -> None:
@@ -120,9 +121,9 @@ class TeleopTopics:
         """What holds for the session."""
         self._session.publish(String(data=json.dumps(session)))
 
-    def _pose(self, pose: Pose, frame_id: str) -> PoseStamped:
+    def _pose(self, pose: Pose, frame_id: str, age_s: float = 0.0) -> PoseStamped:
         message = PoseStamped()
-        message.header.stamp, message.header.frame_id = self._stamp(), frame_id
+        message.header.stamp, message.header.frame_id = self._stamp(age_s), frame_id
         point, turn = message.pose.position, message.pose.orientation
         point.x, point.y, point.z = (float(v) for v in pose.position)
         turn.x, turn.y, turn.z, turn.w = (float(v) for v in quaternion_from_matrix(pose.rotation))

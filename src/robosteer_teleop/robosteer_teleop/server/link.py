@@ -120,6 +120,26 @@ class LatestFrame:
         return self._value
 
 
+class FrameTap:
+    """Every frame, for logs: filled in the server's thread, emptied by a loop. Control takes `LatestFrame` instead."""
+
+    def __init__(self, capacity: int = 4096) -> None:
+        """Start empty.
+
+        Args:
+            capacity: frames kept while nobody empties it, more than half a minute; then the oldest go.
+        """
+        self._frames: deque[ReceivedFrame] = deque(maxlen=capacity)
+
+    def put(self, received: ReceivedFrame) -> None:
+        """Append a frame."""
+        self._frames.append(received)
+
+    def drain(self) -> list[ReceivedFrame]:
+        """Take all frames, oldest first."""
+        return [self._frames.popleft() for _ in range(len(self._frames))]
+
+
 class EventQueue:
     """Bounded queue of events; an overflow is itself an event (and a fault), so that nothing is lost silently."""
 
