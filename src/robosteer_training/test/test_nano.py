@@ -1,5 +1,6 @@
 """Pins: a tokenizer that splits state bins or differs between runs, chunks that cross episodes, augmentation that
-leaves the range, an auxiliary loss that punishes absent objects, and training that does not resume exactly.
+leaves the range, an auxiliary loss that punishes absent objects or asks for another cube than the instruction's, and
+training that does not resume exactly.
 """
 
 import dataclasses
@@ -11,9 +12,9 @@ import pytest
 import sentencepiece
 
 from robosteer_training.nano.augment import augment_images
-from robosteer_training.nano.batches import TrainingArrays, action_chunks
+from robosteer_training.nano.batches import TrainingArrays, action_chunks, target_positions
 from robosteer_training.nano.config import BASE_TASKS, COLOURS, nano_config
-from robosteer_training.nano.demonstrations import GRID_CELLS, scenes
+from robosteer_training.nano.demonstrations import GRID_CELLS, Demonstrations, scenes
 from robosteer_training.nano.initialise import initialise, state_bin_features
 from robosteer_training.nano.localise import init_head, localisation_loss
 from robosteer_training.nano.pretrain import PretrainSettings, pretrain
@@ -88,6 +89,15 @@ def test_localisation_ignores_absent_objects():
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
 
 
+def test_the_target_is_the_cube_that_the_instruction_names():
+    cubes = np.arange(24, dtype=np.float32).reshape(2, 4, 3)
+    tasks = ("pick up blue cube", "pick up red cube")
+    shown = Demonstrations(*(np.zeros((2, 1)) for _ in range(3)), cubes, np.arange(2), np.array([1, 0]), tasks)
+    np.testing.assert_array_equal(
+        target_positions(shown), [cubes[0, COLOURS.index("red")], cubes[1, COLOURS.index("blue")]]
+    )
+
+
 def test_images_reach_the_network_from_the_first_step(tokenizer):
     params = initialise(nano_config(), tokenizer, jax.random.key(0))
     assert float(jnp.abs(params["PaliGemma"]["img"]["head"]["kernel"]).max()) > 0
@@ -109,6 +119,7 @@ def _arrays(config, frames=12) -> TrainingArrays:
         state=random.normal(size=(frames, 8)).astype(np.float32),
         chunks=np.tile(random.normal(size=(1, 3, 8)), (frames, 1, 1)).astype(np.float32),
         cubes=np.zeros((frames, 4, 3), np.float32),
+        target=np.zeros((frames, 3), np.float32),
     )
 
 

@@ -20,7 +20,7 @@ class Arguments:
     """Scripted demonstrations, over both base tasks and all 40 grid cells."""
     disturbance: float = 0.03
     """Pushes on the joints that the expert corrects, rad/s (standard deviation)."""
-    steps: tuple[int, ...] = (2500, 1500)
+    steps: tuple[int, ...] = (2200, 1200)
     """Optimiser steps of each cycle of the learning rate."""
     batch_size: int = 64
     """Frames per step."""

@@ -1,6 +1,6 @@
 """Image augmentation for 64-pixel views: small shifts and light changes, inside the compiled step.
 
-A pixel of the exterior view is about 1.2 cm of table, so a shift is also an error of aim that the policy learns: one
+A pixel of the exterior view is about 1.3 cm of table, so a shift is also an error of aim that the policy learns: one
 pixel for the exterior view, none for the wrist's, whose geometry is what the last centimetres are steered by (openpi
 spares wrist views the same way).
 """

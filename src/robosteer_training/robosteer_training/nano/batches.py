@@ -10,6 +10,7 @@ import numpy as np
 from robosteer_model.config import ModelConfig
 from robosteer_model.norm_stats import NormStats, RunningStats
 from robosteer_model.transforms import Transforms
+from robosteer_training.nano.config import COLOURS
 from robosteer_training.nano.demonstrations import Demonstrations
 
 
@@ -24,6 +25,7 @@ class TrainingArrays:
         state: (N, A) float32 normalised.
         chunks: (N, H, A) float32 normalised action chunks; the last action is repeated at the end of an episode.
         cubes: (N, 4, 3) float32 m, NaN where absent.
+        target: (N, 3) float32 m, the cube that the instruction names.
     """
 
     images: np.ndarray
@@ -32,6 +34,7 @@ class TrainingArrays:
     state: np.ndarray
     chunks: np.ndarray
     cubes: np.ndarray
+    target: np.ndarray
 
     def batches(self, batch_size: int, seed: int, first_step: int) -> Iterator[dict[str, np.ndarray]]:
         """Endless random batches; step k's batch depends on (seed, k) alone, so training resumes exactly."""
@@ -83,4 +86,11 @@ def prepare(demonstrations: Demonstrations, config: ModelConfig, transforms: Tra
         state=stacked["state"],
         chunks=stacked["actions"],
         cubes=demonstrations.cubes,
+        target=target_positions(demonstrations),
     )
+
+
+def target_positions(demonstrations: Demonstrations) -> np.ndarray:
+    """(N, 3) m: where the cube is that each frame's instruction names."""
+    colours = [next(i for i, colour in enumerate(COLOURS) if colour in task) for task in demonstrations.tasks]
+    return demonstrations.cubes[np.arange(len(demonstrations.task)), np.asarray(colours)[demonstrations.task]]

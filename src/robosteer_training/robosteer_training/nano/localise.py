@@ -3,6 +3,9 @@
 A policy loss alone teaches a small encoder to see only what the demonstrations reward. Asking every image token what
 colour of cube it holds and where, and asking all of them together where *every* cube is, makes the encoder describe
 also the objects that the base was never told to touch, as a large pretrained encoder does.
+
+Nor does a policy loss teach quickly which of the cubes the instruction means. The last prompt token is asked, halfway
+up the prefix, where that cube is; the layers above and the action expert then find it there.
 """
 
 from __future__ import annotations
@@ -57,13 +60,15 @@ def patch_targets(images: jax.Array, patch: tuple[int, int]) -> jax.Array:
 
 def init_head(key: jax.Array, width: int, objects: int, cameras: int) -> dict[str, jax.Array]:
     """Weights of the auxiliary heads for image tokens of a width."""
-    key_query, key_out, key_patch = jax.random.split(key, 3)
+    key_query, key_out, key_patch, key_target = jax.random.split(key, 4)
     return {
         "query": jax.random.normal(key_query, (cameras, objects, width)) * 4 / width**0.5,
         "kernel": jax.random.normal(key_out, (objects, cameras * width, 3)) / (cameras * width) ** 0.5,
         "bias": jnp.zeros((objects, 3)),
         "patch_kernel": jax.random.normal(key_patch, (width, 3 * objects)) / width**0.5,
         "patch_bias": jnp.zeros(3 * objects),
+        "target_kernel": jax.random.normal(key_target, (width, 3)) / width**0.5,
+        "target_bias": jnp.zeros(3),
     }
 
 
@@ -100,6 +105,22 @@ def patch_loss(head: dict[str, jax.Array], tokens: jax.Array, targets: jax.Array
         Scalar.
     """
     return jnp.mean(jnp.square(tokens @ head["patch_kernel"] + head["patch_bias"] - targets))
+
+
+def target_loss(head: dict[str, jax.Array], hidden: jax.Array, positions: jax.Array) -> jax.Array:
+    """Mean squared error of the position of the object that the instruction names.
+
+    Args:
+        head: weights from `init_head`.
+        hidden: (B, D) residual stream at the last prompt token.
+        positions: (B, 3) in normalised units.
+
+    Returns:
+        Scalar.
+    """
+    scale = jax.lax.rsqrt(jnp.mean(jnp.square(hidden), axis=-1, keepdims=True) + 1e-6)
+    predicted = (hidden * scale) @ head["target_kernel"] + head["target_bias"]
+    return jnp.mean(jnp.square(predicted - positions))
 
 
 def normalise_positions(positions: Any) -> Any:

@@ -9,13 +9,20 @@ import jax.numpy as jnp
 
 from robosteer_model import gemma, pi0, siglip
 from robosteer_model.config import ModelConfig
-from robosteer_model.layers import attention_mask, positions_of
 from robosteer_model.observation import Observation, image_to_float
+from robosteer_model.taps import Tap
 from robosteer_training.nano.augment import SHIFT_PIXELS, augment_images
-from robosteer_training.nano.localise import localisation_loss, normalise_positions, patch_loss, patch_targets
+from robosteer_training.nano.localise import (
+    localisation_loss,
+    normalise_positions,
+    patch_loss,
+    patch_targets,
+    target_loss,
+)
 
 # Once the encoder has been prepared, the auxiliary tasks only keep it from forgetting.
 AUXILIARY_WEIGHT = 0.2
+TARGET_WEIGHT = 0.5
 
 
 def observation_of(batch: dict[str, jax.Array], images: jax.Array, config: ModelConfig) -> Observation:
@@ -29,21 +36,6 @@ def observation_of(batch: dict[str, jax.Array], images: jax.Array, config: Model
         tokenized_prompt=batch["tokens"],
         tokenized_prompt_mask=batch["tokens_mask"],
     )
-
-
-def read_prefix(params: Any, config: ModelConfig, prefix: pi0.Prefix) -> pi0.Prefilled:
-    """`pi0.prefill` for tokens that are embedded already, because the auxiliary loss needs them too."""
-    result = gemma.forward(
-        params["PaliGemma"]["llm"],
-        config,
-        (prefix.tokens, None),
-        positions_of(prefix.valid),
-        attention_mask(prefix.valid, jnp.zeros(prefix.valid.shape[1], bool)),
-        keep_cache=True,
-    )
-    if result.cache is None or result.outputs[0] is None:
-        raise RuntimeError("the prefix pass gave no cache")
-    return pi0.Prefilled(result.cache, prefix.valid, result.outputs[0], result.taps)
 
 
 def repeat_prefix(prefilled: pi0.Prefilled, times: int) -> pi0.Prefilled:
@@ -126,7 +118,9 @@ def pretraining_loss(
     params = trainable["model"]
 
     prefix = pi0.embed_prefix(params, config, observation)
-    prefilled = repeat_prefix(read_prefix(params, config, prefix), draws)
+    middle = Tap("prefix.resid.post", layers=(config.paligemma.depth // 2 - 1,))
+    read = pi0.prefill(params, config, observation, prefix=prefix, taps=[middle])
+    prefilled = repeat_prefix(read, draws)
     actions = jnp.repeat(batch["chunks"], draws, axis=0)
     noise, time = pi0.draw_noise_and_time(key_flow, actions.shape)
     t = time[:, None, None]
@@ -137,4 +131,6 @@ def pretraining_loss(
     per_image = config.siglip.num_tokens
     tokens = [prefix.tokens[:, i * per_image : (i + 1) * per_image] for i in range(images.shape[0])]
     auxiliary, parts = auxiliary_loss(trainable["auxiliary"], tokens, images, batch["cubes"], config)
-    return flow + AUXILIARY_WEIGHT * auxiliary, {"flow": flow, **parts}
+    target = target_loss(trainable["auxiliary"], read.taps[middle.key][0], normalise_positions(batch["target"]))
+    loss = flow + AUXILIARY_WEIGHT * auxiliary + TARGET_WEIGHT * target
+    return loss, {"flow": flow, "target": target, **parts}
