@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import platform
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from robosteer_rig.errors import RobosteerError
+from robosteer_teleop.provenance import source_commit
 from robosteer_teleop.survey import BagSurvey, sha256
 from robosteer_teleop.write_behind import write_durably
 
@@ -25,7 +26,7 @@ _DISTRIBUTIONS = ("robosteer_teleop", "robosteer_rig", "mcap", "rosbags", "ros-r
 
 def software_versions() -> dict[str, str]:
     """Versions of what takes part in recording."""
-    versions = {"python": platform.python_version()}
+    versions = {"python": platform.python_version(), "commit": source_commit()}
     for name in _DISTRIBUTIONS:
         try:
             versions[name] = version(name)
@@ -34,7 +35,9 @@ def software_versions() -> dict[str, str]:
     return versions
 
 
-def custom_data(episode: int, instruction: str, rig: Rig, session: str = "") -> dict[str, str]:
+def custom_data(
+    episode: int, instruction: str, rig: Rig, session: str = "", hardware: Mapping[str, Any] | None = None
+) -> dict[str, str]:
     """Everything known at the start, as strings for the bag itself: a bag alone still tells what it is."""
     action = rig.action
     convention = {
@@ -51,6 +54,7 @@ def custom_data(episode: int, instruction: str, rig: Rig, session: str = "") -> 
         "action_convention": json.dumps(convention),
         "software": json.dumps(software_versions()),
         "session": session,
+        "hardware": json.dumps(hardware or {}),
     }
 
 
@@ -93,6 +97,7 @@ def episode_json(
         },
         "quality": {"degraded": bool(problems), "problems": list(problems), "notes": list(notes)},
         "software": json.loads(data.get("software", "{}")),
+        "hardware": json.loads(data.get("hardware", "{}")),
         "bag": {"file": survey.path.name, "sha256": sha256(survey.path), "bytes": survey.path.stat().st_size},
     }
 

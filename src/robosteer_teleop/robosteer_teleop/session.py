@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +29,7 @@ from robosteer_teleop.status import describe, failure_line
 from robosteer_teleop.store import EpisodeStore
 from robosteer_teleop.streams import StreamWatch
 from robosteer_teleop.survey import verify_file
-from robosteer_teleop.take import NOTES, Take
+from robosteer_teleop.take import LABELS, NOTES, Take
 from robosteer_teleop.teleop_record import SESSION_TOPIC, STATUS_TOPIC, TeleopRecord
 from robosteer_teleop.topics import Connection, RecordedTopic, definition
 
@@ -37,11 +37,6 @@ if TYPE_CHECKING:
     from robosteer_rig.rig import Rig
 
 _OPEN_STATES = (State.COUNTDOWN, State.RECORDING)
-_LABELS: dict[Command, Outcome] = {
-    Command.LABEL_SUCCESS: "success",
-    Command.LABEL_FAILURE: "failure",
-    Command.LABEL_PRACTICE: "practice",
-}
 
 
 class RecordingSession:
@@ -63,6 +58,7 @@ class RecordingSession:
         stream_watch: StreamWatch,
         offered_qos: Callable[[str], Sequence[Qos]] = lambda _: (),
         allow_change: bool = False,
+        hardware: Mapping[str, Any] | None = None,
     ) -> None:
         """Start idle.
 
@@ -74,6 +70,7 @@ class RecordingSession:
             stream_watch: of the same topics.
             offered_qos: topic -> QoS of its publishers, asked at the start of each episode.
             allow_change: another task or rig than the directory's begins a new session instead of being refused.
+            hardware: serial numbers and calibration, for episode.json.
 
         Raises:
             RobosteerError: for a damaged session.json.
@@ -81,7 +78,7 @@ class RecordingSession:
         self._store, self._rig, self._limits, self._watch = store, rig, limits, stream_watch
         self._topics = {topic.name: topic for topic in topics}
         self._offered_qos = offered_qos
-        self._allow_change = allow_change
+        self._allow_change, self._hardware = allow_change, hardware
         self._file = read_session(store.directory)
         self._compared: tuple[SessionFile | None, str, str] = (None, "", "")
         self._teleop = TeleopRecord()
@@ -263,7 +260,7 @@ class RecordingSession:
             for t in self._topics.values()
         ]
         episode, directory = self._store.begin()
-        data = custom_data(episode, self.instruction, self._rig, self._file.session)
+        data = custom_data(episode, self.instruction, self._rig, self._file.session, self._hardware)
         self._take = Take(episode, directory, BagWriter(directory, connections, custom_data=data))
         self._filing.discarded = None
         self._watch.begin_episode(now.monotonic_s, now.wall_ns)
@@ -299,8 +296,8 @@ class RecordingSession:
 
     def _annotate(self, command: Command) -> Answer:
         take = self._require_take()
-        if command in _LABELS:
-            take.label = _LABELS[command]
+        if command in LABELS:
+            take.label = LABELS[command]
         else:
             take.note = (take.note + (1 if command is Command.NEXT_NOTE else -1)) % len(NOTES)
         return self._answer(episode=take.episode, path=take.directory)

@@ -8,11 +8,17 @@ from typing import Any
 
 from robosteer_teleop.bag_writer import BagWriter
 from robosteer_teleop.episode_record import Outcome, episode_json
+from robosteer_teleop.episodes import Command
 from robosteer_teleop.streams import Problem
 from robosteer_teleop.survey import BagSurvey
 
 NOTES = ("", "slow", "second attempt", "collision", "object moved", "occluded")
 """Presets that the thumbstick steps through; "" is none."""
+LABELS: dict[Command, Outcome] = {
+    Command.LABEL_SUCCESS: "success",
+    Command.LABEL_FAILURE: "failure",
+    Command.LABEL_PRACTICE: "practice",
+}
 
 
 @dataclasses.dataclass

@@ -21,6 +21,7 @@ from robosteer_teleop.answer import Answer, Now
 from robosteer_teleop.episodes import Command, Limits
 from robosteer_teleop.nodes.raw_subscriptions import RawSubscriptions
 from robosteer_teleop.nodes.spin import StoppableNode, run_node
+from robosteer_teleop.provenance import describe_hardware
 from robosteer_teleop.session import RecordingSession
 from robosteer_teleop.store import EpisodeStore
 from robosteer_teleop.streams import FAILED_RATE, FROZEN_S, StreamWatch
@@ -46,7 +47,7 @@ class RecorderNode(StoppableNode):
         self._declare_parameters()
         rig = load_rig(self._text("rig", "the rig file"))
         directory = Path(self._text("directory", "where episodes go")).expanduser().resolve()
-        topics = (*recorded_topics(rig), *extra_topics(str(self.get_parameter("extra_topics").value)))
+        topics = (*recorded_topics(rig), *extra_topics(self._optional("extra_topics")))
         self._store = EpisodeStore(directory)
         for recovered in self._store.recover_partials():
             self.get_logger().warning(f"episode {recovered.episode:06d}: {recovered.text}: {recovered.path}")
@@ -64,6 +65,7 @@ class RecorderNode(StoppableNode):
             ),
             offered_qos=self._raw.offered_qos,
             allow_change=bool(self.get_parameter("allow_change").value),
+            hardware=describe_hardware(rig, self._optional("serials"), self._optional("calibration")),
         )
         self._session.announce = self._publish_state
         latched = QoSProfile(
@@ -95,13 +97,13 @@ class RecorderNode(StoppableNode):
             "",
             ParameterDescriptor(description="what is shown, read at each start; for example 'pick up red cube'"),
         )
-        self.declare_parameter(
-            "extra_topics",
-            "",
-            ParameterDescriptor(
-                description="more topics, /topic:package/msg/Type ..., Type! for latched ones", **fixed
-            ),
-        )
+        texts = {
+            "extra_topics": "more topics, /topic:package/msg/Type ..., Type! for latched ones",
+            "serials": "serial numbers for episode.json, arm=... gripper=... CAMERA=...",
+            "calibration": "path of the cameras' calibration; its SHA-256 goes into episode.json",
+        }
+        for name, text in texts.items():
+            self.declare_parameter(name, "", ParameterDescriptor(description=text, **fixed))
         numbers = {
             "min_free_gib": (2.0, 0.0, 1e6, "no start below this much free disk, GiB; half of it ends an episode"),
             "max_episode_s": (300.0, 1.0, 86400.0, "an episode ends by itself after this time, s"),
@@ -133,6 +135,9 @@ class RecorderNode(StoppableNode):
         if not value:
             raise RobosteerError(f"parameter {name}: found '', expected {what}; set it with -p {name}:=...")
         return value
+
+    def _optional(self, name: str) -> str:
+        return str(self.get_parameter(name).value)
 
     def _limits(self) -> Limits:
         return Limits(
