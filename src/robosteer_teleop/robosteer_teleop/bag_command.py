@@ -172,16 +172,22 @@ def _info(command: Info) -> int:
 
 
 def _bags(path: Path) -> list[Path]:
-    """Return the MCAP files that a path means."""
+    """Return the MCAP files, and the directories of SQLite bags, that a path means."""
     from robosteer_rig.errors import RobosteerError
     from robosteer_teleop.recovery import find_mcap
 
-    if path.is_dir() and not any(path.glob("*.mcap")):
-        bags = sorted(child for child in path.iterdir() if child.is_dir() and any(child.glob("*.mcap")))
+    def is_bag(directory: Path) -> bool:
+        return any(directory.glob("*.mcap")) or any(directory.glob("*.db3"))
+
+    def whole(bag: Path) -> Path:
+        return bag if bag.is_dir() and any(bag.glob("*.db3")) else find_mcap(bag)
+
+    if path.is_dir() and not is_bag(path):
+        bags = sorted(child for child in path.iterdir() if child.is_dir() and is_bag(child))
         if not bags:
-            raise RobosteerError(f"{path}: found no bag, expected episodes or an MCAP file; check the path")
-        return [find_mcap(bag) for bag in bags]
-    return [find_mcap(path)]
+            raise RobosteerError(f"{path}: found no bag, expected episodes, an MCAP file or a rosbag2; check the path")
+        return [whole(bag) for bag in bags]
+    return [whole(path)]
 
 
 def _describe(file: Path) -> dict[str, Any]:
@@ -189,9 +195,13 @@ def _describe(file: Path) -> dict[str, Any]:
     from robosteer_teleop.episode_record import EPISODE_FILE, read_episode_json
     from robosteer_teleop.survey import survey_file
 
-    survey = survey_file(file)
-    labelled = (file.parent / EPISODE_FILE).exists()
-    content = read_episode_json(file.parent) if labelled else {}
+    if file.is_dir():
+        from robosteer_teleop.bag_edit import survey_bag
+
+        directory, survey = file, survey_bag(file)
+    else:
+        directory, survey = file.parent, survey_file(file)
+    content = read_episode_json(directory) if (directory / EPISODE_FILE).exists() else {}
     return {
         "path": str(file),
         "state": str(survey.damage),
@@ -219,9 +229,11 @@ def _line(entry: dict[str, Any]) -> str:
     label = entry["outcome"] or "unlabelled"
     degraded = ", degraded" if entry["degraded"] else ""
     size = f"{entry['duration_s']:.1f} s, {entry['messages']} messages"
-    return (
-        f"{Path(entry['path']).parent.name}  {label}{degraded}  {size}  {entry['state']}  {entry['instruction'] or ''}"
-    )
+    return f"{_name(Path(entry['path']))}  {label}{degraded}  {size}  {entry['state']}  {entry['instruction'] or ''}"
+
+
+def _name(path: Path) -> str:
+    return path.name if path.is_dir() else path.parent.name
 
 
 def _table(entry: dict[str, Any]) -> Any:

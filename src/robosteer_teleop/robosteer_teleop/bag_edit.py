@@ -17,7 +17,8 @@ from rosbags.rosbag2 import Reader
 from robosteer_rig.errors import RobosteerError
 from robosteer_teleop.bag_writer import BagWriter
 from robosteer_teleop.episode_record import EPISODE_FILE, Outcome, episode_json, read_episode_json, write_episode_json
-from robosteer_teleop.survey import BagSurvey, verify_file
+from robosteer_teleop.mcap_stream import Damage, RawMessage
+from robosteer_teleop.survey import BagSurvey, topic_survey, verify_file
 from robosteer_teleop.topics import Connection, Definition, definition
 
 if TYPE_CHECKING:
@@ -107,6 +108,25 @@ def _connection(found: BagConnection) -> Connection:
     return Connection(
         found.topic, found.msgtype, known, tuple(getattr(found.ext, "offered_qos_profiles", ())), encoding
     )
+
+
+def survey_bag(path: Path) -> BagSurvey:
+    """What a closed bag of either storage holds, found by reading all of it.
+
+    Args:
+        path: its directory.
+
+    Raises:
+        RobosteerError: when it is missing, damaged or empty.
+    """
+    with open_source(path) as source:
+        survey = BagSurvey(path, custom_data=source.custom_data, damage=Damage(complete=True))
+        for topic, connection in source.connections.items():
+            survey.topics[topic] = topic_survey(connection.type, connection.definition.text)
+        for log_ns, topic, data in source.messages():
+            survey.topics[topic].add(RawMessage(0, log_ns, log_ns, data))
+        survey.start_ns, survey.end_ns = source.start_ns, source.end_ns
+    return survey
 
 
 def cut_bag(path: Path, target: Path, start_s: float, end_s: float) -> BagSurvey:

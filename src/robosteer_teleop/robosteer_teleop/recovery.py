@@ -26,6 +26,11 @@ def find_mcap(path: Path) -> Path:
         return path
     if not path.is_dir():
         raise RobosteerError(f"{path}: found no such file or directory, expected a bag; check the path")
+    if any(path.glob("*.db3")):
+        raise RobosteerError(
+            f"{path}: found an SQLite bag, expected MCAP; SQLite recovers by its own journal when it is opened: try "
+            "`ros2 bag reindex`, or `sqlite3 FILE .recover` on a copy"
+        )
     files = sorted(path.glob("*.mcap"))
     if len(files) != 1:
         raise RobosteerError(f"{path}: found {len(files)} MCAP files, expected one; give the file itself")

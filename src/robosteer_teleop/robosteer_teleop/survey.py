@@ -103,9 +103,14 @@ def survey_file(path: Path) -> BagSurvey:
 
 
 def _topic(survey: BagSurvey, channel: Channel, schema: Schema | None) -> TopicSurvey:
-    has_header = schema is not None and schema.data.lstrip().startswith((b"std_msgs/Header ", b"std_msgs/msg/Header "))
-    topic = TopicSurvey(schema.name if schema is not None else "", _has_header=has_header)
-    return survey.topics.setdefault(channel.topic, topic)
+    name, text = (schema.name, schema.data.decode(errors="replace")) if schema is not None else ("", "")
+    return survey.topics.setdefault(channel.topic, topic_survey(name, text))
+
+
+def topic_survey(message_type: str, definition: str) -> TopicSurvey:
+    """A topic without messages; its definition tells whether they begin with a stamp."""
+    has_header = definition.lstrip().startswith(("std_msgs/Header ", "std_msgs/msg/Header "))
+    return TopicSurvey(message_type, _has_header=has_header)
 
 
 def verify_file(path: Path, totals: BagTotals) -> BagSurvey:

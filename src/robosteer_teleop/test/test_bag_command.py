@@ -7,6 +7,8 @@ path is one line.
 import json
 
 import pytest
+from rosbags.rosbag2 import StoragePlugin, Writer
+from rosbags.typesys import Stores, get_typestore
 
 from robosteer_rig.errors import RobosteerError
 from robosteer_teleop.bag_command import main
@@ -51,6 +53,21 @@ def test_recover_leaves_the_original(demos, capsys):
     assert "not closed" in capsys.readouterr().out
     with pytest.raises(RobosteerError, match="expected a new one"):
         main(["recover", str(demos / "000000")])
+
+
+def test_sqlite_bags_are_shown_and_not_recovered(tmp_path, messages, capsys):
+    store = get_typestore(Stores.ROS2_KILTED)
+    with Writer(tmp_path / "old", version=8, storage_plugin=StoragePlugin.SQLITE3) as writer:
+        connection = writer.add_connection("/number", FLOAT64, typestore=store)
+        for i in range(101):
+            writer.write(connection, T0 + i * 10**7, messages.float64(i))
+    assert main(["info", str(tmp_path / "old"), "--json"]) == 0
+    (entry,) = json.loads(capsys.readouterr().out)
+    assert entry["topics"] == {"/number": {"type": FLOAT64, "count": 101, "rate_hz": 101.0, "max_gap_s": 0.01}}
+    assert main(["info", str(tmp_path)]) == 0
+    assert capsys.readouterr().out.split()[0] == "old"
+    with pytest.raises(RobosteerError, match="found an SQLite bag, expected MCAP"):
+        main(["recover", str(tmp_path / "old")])
 
 
 def test_wrong_paths_are_user_errors(tmp_path):

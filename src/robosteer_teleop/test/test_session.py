@@ -27,16 +27,17 @@ TOPICS = (
     RecordedTopic("/status", "std_msgs/msg/Float64", latched=True),
 )
 T0 = 1_700_000_000_000_000_000
+PLAIN = Limits(20.0, 0)
 
 
 class Rehearsal:
     """A session whose clock the test moves."""
 
-    def __init__(self, directory, rig, messages):
+    def __init__(self, directory, rig, messages, limits=PLAIN, **options):
         self.messages = messages
         self.store = EpisodeStore(directory)
         self.session = RecordingSession(
-            self.store, rig, TOPICS, limits=Limits(20.0, 0), stream_watch=StreamWatch(TOPICS)
+            self.store, rig, TOPICS, limits=limits, stream_watch=StreamWatch(TOPICS), **options
         )
         self.seconds = 0.0
         self.frozen = False
@@ -61,8 +62,8 @@ class Rehearsal:
     def picture(self):
         return b"frozen" if self.frozen else f"{self.seconds:.1f}".encode()
 
-    def ask(self, command):
-        return self.session.command(command, self.now, instruction="pick up red cube")
+    def ask(self, command, instruction="pick up red cube"):
+        return self.session.command(command, self.now, instruction=instruction)
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import select
 import sys
 import termios
@@ -51,9 +52,10 @@ class KeysNode(StoppableNode):
             counts = f"{status['kept']} kept, {status['discarded']} discarded"
             print(f"{self._shown}: episode {status['episode']}, {counts}", flush=True)
         if status and select.select([sys.stdin], [], [], 0.0)[0]:
-            command = KEYS.get(sys.stdin.read(1))
-            if command is not None:
-                self._recorder.send(command)
+            # Not sys.stdin.read: what it buffers, select does not see, and a second key would wait for a third.
+            for key in os.read(sys.stdin.fileno(), 64).decode(errors="replace"):
+                if key in KEYS:
+                    self._recorder.send(KEYS[key])
 
 
 def main() -> int:
