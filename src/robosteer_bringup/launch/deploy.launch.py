@@ -91,6 +91,11 @@ def generate_launch_description() -> LaunchDescription:
             description="accept presets that do not name the checkpoint they were made for",
         ),
         DeclareLaunchArgument(
+            "attention_heads",
+            default_value="",
+            description="layer.head ... whose attention can be seen; empty for none",
+        ),
+        DeclareLaunchArgument(
             "shadow",
             default_value="",
             choices=["", "plain", "steered"],
@@ -142,6 +147,7 @@ def generate_launch_description() -> LaunchDescription:
                 "server": typed("server", str),
                 "preset_dir": typed("preset_dir", str),
                 "allow_unbound_presets": typed("allow_unbound_presets", bool),
+                "attention_heads": typed("attention_heads", str),
                 "shadow": typed("shadow", str),
                 "use_sim_time": typed("publish_clock", bool),
             }

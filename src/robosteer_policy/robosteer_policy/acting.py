@@ -107,6 +107,7 @@ class Acting:
         reason: why, for people.
         instruction: given to the next inference.
         steering: asked at each inference what is steered, and how strongly.
+        attention: asked at each inference whether somebody wants to see where the model looks.
         may_move: asked before and during a run whether anybody would obey; returns why not.
         chunks: accepted since the start.
     """
@@ -121,6 +122,7 @@ class Acting:
         *,
         steering: Callable[[], Steering] = Steering,
         may_move: Callable[[], str] = lambda: "",
+        attention: Callable[[], bool] = lambda: False,
     ) -> None:
         self._rig = rig
         self._frames = frames
@@ -133,7 +135,7 @@ class Acting:
         self._sequence = 0
         self._pending: Result | None = None
         self.instruction = instruction
-        self.steering, self.may_move = steering, may_move
+        self.steering, self.may_move, self.attention = steering, may_move, attention
         self.state = State.LOADING
         self.reason = "loading the checkpoint"
         self.chunks = 0
@@ -217,8 +219,10 @@ class Acting:
     def _ask(self, frame: Frame, now_ns: int) -> None:
         self._sequence += 1
         continuation = self._strategy.continues(now_ns, self._inference.latency_ns)
-        request = Request(self._run, self._sequence, frame, self.instruction, self.steering(), continuation)
-        self._inference.ask(request)
+        steering, attention = self.steering(), self.attention()
+        self._inference.ask(
+            Request(self._run, self._sequence, frame, self.instruction, steering, continuation, attention)
+        )
 
     def _rest(self) -> Action:
         return Action(np.zeros(len(self._rig.arm.joints)), None, 0, -1)

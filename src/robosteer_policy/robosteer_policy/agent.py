@@ -42,7 +42,8 @@ class Agent:
         if shadow:
             actions = self._backend.actions(seen, request, steered=shadow == "steered", executed=False)
             other = to_chunk(actions, request.frame.stamp_ns, self._rig, request.sequence)
-        return Outcome(chunk, other, time.monotonic_ns() - start)
+        attention = self._backend.attention(seen, request) if request.attention else {}
+        return Outcome(chunk, other, time.monotonic_ns() - start, attention)
 
 
 def to_chunk(actions: np.ndarray, stamp_ns: int, rig: Rig, sequence: int = 0) -> Chunk:

@@ -13,6 +13,7 @@ from robosteer_rig.errors import RobosteerError
 
 if TYPE_CHECKING:
     from robosteer_model.policy import Policy
+    from robosteer_policy.attending import Attention
     from robosteer_policy.steering.compose import Composition
 
 # Old chunks that a continuation may still refer to.
@@ -41,6 +42,10 @@ class Backend(Protocol):
         """
         ...
 
+    def attention(self, observation: Mapping[str, Any], request: Request) -> Mapping[str, np.ndarray]:
+        """Field of an image -> (patch rows, patch columns), where the executed policy looks; {} when it cannot say."""
+        ...
+
 
 class LocalBackend:
     """A checkpoint in this process. Equal requests in equal order give equal bits.
@@ -51,6 +56,7 @@ class LocalBackend:
         composition: the presets as edits, or None.
         trained: whether the checkpoint was trained for real-time chunking.
         fingerprint: see `Backend`.
+        attention: reads where the model looks, or None.
     """
 
     def __init__(
@@ -61,10 +67,11 @@ class LocalBackend:
         composition: Composition | None = None,
         trained: bool = False,
         fingerprint: str = "",
+        attention: Attention | None = None,
     ) -> None:
         self._policy, self._seed, self._composition, self._trained = policy, seed, composition, trained
         self._made: dict[int, np.ndarray] = {}
-        self.fingerprint = fingerprint
+        self._attention, self.fingerprint = attention, fingerprint
 
     def actions(
         self, observation: Mapping[str, Any], request: Request, *, steered: bool, executed: bool = True
@@ -84,6 +91,13 @@ class LocalBackend:
             for old in [n for n in self._made if n <= request.sequence - _REMEMBERED]:
                 del self._made[old]
         return np.asarray(answer["actions"], dtype=np.float64)
+
+    def attention(self, observation: Mapping[str, Any], request: Request) -> Mapping[str, np.ndarray]:
+        """See `Backend`; costs another inference."""
+        if self._attention is None:
+            return {}
+        edits = self._edits(request.steering.active if request.steering.shadow != "steered" else {})
+        return self._attention.maps(observation, self._noise(request.sequence), edits)
 
     def warm_up(self, *, steered: bool, continued: bool) -> None:
         """Compile what a run may need besides the plain policy, so that no slider and no second chunk is late.
@@ -106,6 +120,9 @@ class LocalBackend:
             self._policy.infer(
                 blank, self._noise(0), edits=edits if with_edits else None, guide=guide if with_guide else None
             )
+        if self._attention is not None:
+            for one in (None, edits) if edits is not None else (None,):
+                self._attention.maps(blank, self._noise(0), one)
 
     def _edits(self, strengths: Mapping[str, float]) -> Any:
         if not strengths:
@@ -165,6 +182,10 @@ class RemoteBackend:
         except Exception:
             self.close()
             raise
+
+    def attention(self, observation: Mapping[str, Any], request: Request) -> Mapping[str, np.ndarray]:
+        """See `Backend`; openpi's protocol does not carry it."""
+        return {}
 
     def close(self) -> None:
         """End the connection."""

@@ -47,6 +47,7 @@ class Request:
         instruction: in words.
         steering: what is steered, fixed for the whole inference.
         continuation: the chunk that is continued.
+        attention: whether somebody wants to see where the model looks.
     """
 
     run: int
@@ -55,6 +56,7 @@ class Request:
     instruction: str
     steering: Steering = dataclasses.field(default_factory=Steering)
     continuation: Continuation | None = None
+    attention: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,11 +67,13 @@ class Outcome:
         chunk: to be executed.
         shadow: of the policy that is not executed, in shadow mode.
         latency_ns: duration of the inference.
+        attention: field of an image -> (patch rows, patch columns) shares, if it was wanted.
     """
 
     chunk: Chunk
     shadow: Chunk | None = None
     latency_ns: int = 0
+    attention: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
 
 def _actions(chunk: Chunk) -> dict[str, Any]:

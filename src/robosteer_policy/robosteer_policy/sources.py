@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+from robosteer_policy.attending import Attention
 from robosteer_policy.backends import Backend, LocalBackend, RemoteBackend
 from robosteer_policy.contract import require_contract
 from robosteer_policy.steering.presets import Preset
@@ -39,6 +40,7 @@ class CheckpointSource:
         presets: for steering, compiled in.
         preset_dir: where they came from, for records.
         realtime: whether chunks will be continued; compiled in.
+        heads: (layer, head) of the action expert whose attention can be asked for; compiled in.
     """
 
     path: str
@@ -49,6 +51,7 @@ class CheckpointSource:
     presets: Mapping[str, Preset] = dataclasses.field(default_factory=dict)
     preset_dir: str = ""
     realtime: bool = False
+    heads: tuple[tuple[int, int], ...] = ()
 
     def load(self, rig: Rig) -> Backend:
         """Compare the contract, load, compile and warm up.
@@ -76,7 +79,12 @@ class CheckpointSource:
                 sys.stderr.write(f"steering: {line}\n")
         trained = manifest.provenance.get("realtime") == "trained"
         backend = LocalBackend(
-            policy, seed=self.seed, composition=composition, trained=trained, fingerprint=fingerprint
+            policy,
+            seed=self.seed,
+            composition=composition,
+            trained=trained,
+            fingerprint=fingerprint,
+            attention=Attention(policy, self.heads) if self.heads else None,
         )
         policy.warm_up(self.instruction)
         backend.warm_up(steered=bool(self.presets), continued=self.realtime)

@@ -1,8 +1,8 @@
 """One inference on a real tiny model: steering, shadow, continuation, records, and a server that is restarted.
 
 Regressions pinned: λ = 0 ran another program than the untouched policy and differed in the last bits; the noise
-depended on how many inferences a process had made before; in shadow mode the policies started from different noise; a
-server that was restarted was never found again.
+depended on how many inferences a process had made before; showing attention changed the actions' last bits; in shadow
+mode the policies started from different noise; a server that was restarted was never found again.
 """
 
 import asyncio
@@ -12,11 +12,13 @@ import threading
 import numpy as np
 import pytest
 
+from robosteer_model.attention import patch_maps
 from robosteer_model.checkpoint import save_checkpoint
 from robosteer_model.errors import ModelError
 from robosteer_model.policy import Policy
 from robosteer_model.serving.server import PolicyServer
 from robosteer_policy.agent import Agent
+from robosteer_policy.attending import Attention, parse_heads
 from robosteer_policy.backends import LocalBackend, RemoteBackend
 from robosteer_policy.requests import Request, Steering, parse_record, record
 from robosteer_policy.sources import RemoteSource, require_source
@@ -64,6 +66,38 @@ def test_strength_zero_is_bitwise_the_untouched_policy_and_more_is_not(policy):
     half, full = (steered.act(request(strengths={"push": x})).chunk.velocity for x in (0.5, 1.0))
     assert 0 < np.abs(half - plain).max() < np.abs(full - plain).max()
     np.testing.assert_array_equal(steered.act(request()).chunk.velocity, plain)
+
+
+def test_attention_is_a_share_of_each_image_and_changes_no_action(policy):
+    watched = agent(policy, attention=Attention(policy, ((0, 1), (1, 0))))
+    plain = agent(policy).act(request())
+    assert plain.attention == {}
+    seen = watched.act(dataclasses.replace(request(), attention=True))
+    np.testing.assert_array_equal(seen.chunk.velocity, plain.chunk.velocity)
+    assert {f"observation/{name}" for name in RIG_HERE.policy_cameras} == set(seen.attention)
+    assert all(heat.shape == (4, 4) and (heat > 0).all() for heat in seen.attention.values())
+    assert 0 < sum(heat.sum() for heat in seen.attention.values()) < 1, "the rest goes to text and actions"
+    one = agent(policy, attention=Attention(policy, ((0, 1),))).act(dataclasses.replace(request(), attention=True))
+    assert any(np.abs(one.attention[field] - heat).max() > 0 for field, heat in seen.attention.items())
+    with pytest.raises(RobosteerError, match=r"attention_heads: found 0\.2, expected heads from 0\.0 to 1\.1"):
+        Attention(policy, ((0, 2),))
+
+
+def test_attention_lands_on_the_patch_of_the_camera_that_was_looked_at(policy):
+    cameras, tokens = policy.config.cameras[:2], 16
+    row = np.zeros((1, 1, 3 * tokens), np.float32)
+    row[0, 0, tokens + 4 * 2 + 1] = 1.0
+    maps = patch_maps(row, cameras, policy.config)
+    assert [tuple(np.argwhere(np.asarray(maps[camera]) > 0).tolist()) for camera in cameras] == [(), ([0, 0, 2, 1],)]
+    rolled = patch_maps(np.roll(row, -5, axis=2), cameras, policy.config, prefix=3 * tokens, shift=np.array([5]))
+    np.testing.assert_array_equal(rolled[cameras[1]], maps[cameras[1]])
+
+
+def test_heads_are_read_strictly():
+    assert parse_heads(" 3.7  4.5 ") == ((3, 7), (4, 5))
+    assert parse_heads("") == ()
+    with pytest.raises(RobosteerError, match=r"attention_heads: found '\(3,7\)', expected layer\.head"):
+        parse_heads("(3,7)")
 
 
 def test_the_noise_depends_on_seed_and_number_alone(policy):

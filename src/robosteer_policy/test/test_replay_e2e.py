@@ -8,6 +8,7 @@ import json
 
 import numpy as np
 import pytest
+from sensor_msgs.msg import Image
 from std_msgs.msg import String
 from std_srvs.srv import SetBool
 
@@ -72,7 +73,9 @@ def run(world, rig, checkpoint, presets, out):
     relaxed = {"min_rate_fraction": 0.0, "frozen_s": 0.0}
     world.start_node(RECORDER, rig=rig, directory=str(out), extra_topics=TOPICS, instruction="swing", **relaxed)
     world.start_node(FOLLOWER)
+    looks = []
     parameters = {"instruction": "pick up red cube", "num_steps": 2, "execute_steps": 2, "preset_dir": str(presets)}
+    parameters["attention_heads"] = "0.1 1.0"
     world.start_node(POLICY, rig=rig, checkpoint=checkpoint, **parameters)
 
     def recorder():
@@ -84,6 +87,11 @@ def run(world, rig, checkpoint, presets, out):
     probe.until(lambda: recorder().get("state") == "recording", "the recording")
     probe.until(lambda: probe.call(enabling, SetBool.Request(data=True)).success, "enabling")
     probe.until(lambda: probe.status["policy/state"]["chunks"] >= 3, "three chunks")
+    # Asked for in the middle of the run: the chunks' bits must not depend on who looks.
+    probe.node.create_subscription(Image, "/robosteer/policy/attention/wrist", looks.append, 10)
+    probe.until(lambda: len(looks) >= 2, "attention on the wrist camera's picture")
+    assert looks[0].encoding == "rgb8"
+    assert len(set(looks[0].data)) > 1
     steer.publish(String(data=json.dumps({"preset": "push", "strength": 0.5, "ramp_s": 0.2})))
     probe.until(lambda: states.get("/policy/steer/state", {}).get("strengths"), "steering")
     steered = probe.status["policy/state"]["chunks"]

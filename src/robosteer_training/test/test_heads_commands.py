@@ -23,13 +23,13 @@ from robosteer_model import pi0, pi0_fast
 from robosteer_model.checkpoint import load_checkpoint, save_checkpoint
 from robosteer_model.taps import Tap
 from robosteer_rig.errors import RobosteerError
+from robosteer_rig.heat import overlay
 from robosteer_training.commands import heads as command
 from robosteer_training.frames import model_frames, observation_of
 from robosteer_training.heads.attention import attention_maps
 from robosteer_training.heads.cache import load_cache
 from robosteer_training.heads.capture import prompt_only
 from robosteer_training.heads.selection import HeadSelection
-from robosteer_training.report.overlays import overlay
 
 from .conftest import TASKS, CoarseTokens
 from .tiny_model import random_params, tiny_config

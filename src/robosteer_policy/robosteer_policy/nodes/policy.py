@@ -67,6 +67,7 @@ class PolicyNode(StoppableNode):
             values["instruction"],
             steering=self._steering.present,
             may_move=self._guard.trouble,
+            attention=lambda: self._views.attention_wanted(),
         )
         self._auto_enable: bool = values["auto_enable"]
         self._intervals = Timing()
@@ -74,7 +75,7 @@ class PolicyNode(StoppableNode):
         self._shown: tuple[str, ...] = ()
         self._commands = 0
         self._present: Action | None = None
-        self._connect()
+        self._connect(attention=bool(values["attention_heads"].strip()))
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._periodic = [
             self.create_timer(1 / self._rig.action.rate_hz, self._tick, clock=steady),
@@ -85,12 +86,12 @@ class PolicyNode(StoppableNode):
         self._show_state()
         self._worker.start()
 
-    def _connect(self) -> None:
+    def _connect(self, *, attention: bool) -> None:
         self._command = self.create_publisher(JointState, "/robosteer/policy/command", RELIABLE)
         self._gripper = self.create_publisher(Float64, "/robosteer/policy/gripper", RELIABLE)
         self._state = self.create_publisher(String, "/robosteer/policy/state", LATCHED)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", RELIABLE)
-        self._views = Views(self, self._rig, self._origin)
+        self._views = Views(self, self._rig, self._origin, attention=attention)
         for stream, (topic, kind) in self._rig.observation_topics().items():
             if stream not in self._aligner.streams:
                 continue

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from robosteer_policy.attending import parse_heads
 from robosteer_policy.chunks import Asynchronous, Strategy, Synchronous
 from robosteer_policy.nodes.parameters import Parameter
 from robosteer_policy.sources import CheckpointSource, RemoteSource, Source, require_source
@@ -36,6 +37,7 @@ PARAMETERS = (
     Parameter("allow_unbound_presets", False, "accept presets that do not name the checkpoint they were made for"),
     Parameter("max_strength", 1.0, "no preset may be stronger than this, 0 ... 1"),
     Parameter("deadman_required", False, "accept only steering that a deadman holds"),
+    Parameter("attention_heads", "", "layer.head ... of the action expert whose attention can be seen; empty for none"),
     Parameter("shadow", "", "compute and publish but do not execute: plain or steered; empty for neither"),
 )
 
@@ -60,11 +62,11 @@ def make_source(values: dict[str, Any], presets: dict[str, Preset]) -> Source:
         RobosteerError: for neither or both, or for a server asked for what only a checkpoint can do.
     """
     require_source(values["checkpoint"], values["server"])
-    realtime = values["execution"] == "realtime"
+    realtime, heads = values["execution"] == "realtime", parse_heads(values["attention_heads"])
     if values["server"]:
-        if presets or realtime:
+        if presets or realtime or heads:
             raise RobosteerError(
-                "server: found presets or execution realtime, expected neither; set checkpoint instead"
+                "server: found presets, attention_heads or execution realtime, expected none; set checkpoint instead"
             )
         return RemoteSource(values["server"], timeout_s=values["server_timeout_s"])
     return CheckpointSource(
@@ -76,6 +78,7 @@ def make_source(values: dict[str, Any], presets: dict[str, Preset]) -> Source:
         presets=presets,
         preset_dir=values["preset_dir"],
         realtime=realtime,
+        heads=heads,
     )
 
 

@@ -15,9 +15,12 @@ from robosteer_policy.acting import Result
 from robosteer_policy.nodes import policy_messages as messages
 from robosteer_policy.nodes.qos import LATCHED, RELIABLE
 from robosteer_policy.requests import record
+from robosteer_rig.heat import overlay
 from robosteer_rig.rig import Rig
 
-CHUNK, RECORD, PATH, VIEW = (f"/robosteer/policy/{name}" for name in ("chunk", "chunk_record", "path", "view"))
+CHUNK, RECORD, PATH, VIEW, ATTENTION = (
+    f"/robosteer/policy/{name}" for name in ("chunk", "chunk_record", "path", "view", "attention")
+)
 
 
 class Views:
@@ -27,17 +30,24 @@ class Views:
         node: that owns the topics.
         rig: cameras, frames.
         origin: what stays the same in every record.
+        attention: whether attention can be shown.
     """
 
-    def __init__(self, node: Node, rig: Rig, origin: Mapping[str, Any]) -> None:
+    def __init__(self, node: Node, rig: Rig, origin: Mapping[str, Any], *, attention: bool) -> None:
         self._rig, self._origin = rig, origin
         self._chunk = node.create_publisher(JointTrajectory, CHUNK, RELIABLE)
         self._record = node.create_publisher(String, RECORD, RELIABLE)
         self._path = node.create_publisher(MarkerArray, PATH, LATCHED)
-        self._pictures = {
-            camera: node.create_publisher(Image, f"{VIEW}/{camera}", RELIABLE)
-            for camera in sorted(set(rig.policy_cameras.values()))
+        cameras = sorted(set(rig.policy_cameras.values()))
+        self._pictures = {camera: node.create_publisher(Image, f"{VIEW}/{camera}", RELIABLE) for camera in cameras}
+        self._attention = {
+            camera: node.create_publisher(Image, f"{ATTENTION}/{camera}", RELIABLE)
+            for camera in (cameras if attention else ())
         }
+
+    def attention_wanted(self) -> bool:
+        """Whether somebody looks at attention now."""
+        return any(publisher.get_subscription_count() for publisher in self._attention.values())
 
     def show(self, result: Result, *, accepted: bool) -> None:
         """Publish one; the trajectory, path and pictures only of chunks that are executed."""
@@ -53,3 +63,9 @@ class Views:
         for camera, publisher in self._pictures.items():
             if publisher.get_subscription_count():
                 publisher.publish(messages.picture(frame.images[camera], frame.stamp_ns, camera))
+        largest = max((float(heat.max()) for heat in outcome.attention.values()), default=0.0)
+        for field, heat in outcome.attention.items():
+            camera = self._rig.policy_cameras[field.removeprefix("observation/")]
+            image = frame.images[camera]
+            drawn = overlay(image, heat, largest, len(image))
+            self._attention[camera].publish(messages.picture(drawn, frame.stamp_ns, camera))

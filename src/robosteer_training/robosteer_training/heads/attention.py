@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from robosteer_model import pi0, pi0_fast
+from robosteer_model.attention import patch_maps
 from robosteer_model.config import ModelConfig
 from robosteer_model.observation import present_cameras
 from robosteer_model.taps import Tap
@@ -90,8 +91,6 @@ def _program(
     flow_time: float,
 ) -> Callable[[Any, dict[str, Any]], dict[str, jax.Array]]:
     """(params, batch) -> camera slot -> (B, S, patch rows, patch columns)."""
-    size, patch = config.siglip.image_resolution, config.siglip.patch_size
-    grid = (size[0] // patch[0], size[1] // patch[1])
     layers = sorted({layer for layer, _ in heads})
     where = (jnp.array([layers.index(layer) for layer, _ in heads]), jnp.array([head for _, head in heads]))
     stream = position.partition(".")[0]
@@ -103,7 +102,7 @@ def _program(
         observation = observation_of(batch)
         if fast is None:
             pattern = _flow_pattern(params, config, observation, tap, noise, flow_time)
-            shift = jnp.zeros(observation.batch_size, jnp.int32)
+            shift = None
         else:
             observation = prompt_only(observation)
             pattern, shift = _fast_pattern(params, config, observation, tap, fast)
@@ -111,13 +110,8 @@ def _program(
         chosen = pattern[where[0], :, where[1]].astype(jnp.float32)
         # Indexing with arrays on both sides of a slice puts the heads first: (S, B, keys).
         chosen = jnp.moveaxis(chosen, 0, 1)
-        maps, tokens = {}, config.siglip.num_tokens
-        keys = tokens * len(cameras) + observation.tokenized_prompt.shape[1]
-        for i, camera in enumerate(cameras):
-            slots = (jnp.arange(i * tokens, (i + 1) * tokens)[None] - shift[:, None]) % keys
-            picked = jnp.take_along_axis(chosen, slots[:, None, :], axis=2)
-            maps[camera] = picked.reshape(*picked.shape[:2], *grid)
-        return maps
+        prefix = config.siglip.num_tokens * len(cameras) + observation.tokenized_prompt.shape[1]
+        return patch_maps(chosen, cameras, config, prefix=prefix, shift=shift)
 
     return program
 

@@ -9,36 +9,15 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 from PIL import Image, ImageDraw
 
 from robosteer_rig.errors import RobosteerError
+from robosteer_rig.heat import overlay
 from robosteer_training.files import remove
 from robosteer_training.heads.attention import AttentionMaps
 
-_OPACITY = 0.75
 _MARGIN = 14
-
-
-def overlay(picture: np.ndarray, heat: np.ndarray, largest: float, size: int) -> np.ndarray:
-    """Colour the patches of a picture by their share of attention.
-
-    Args:
-        picture: uint8 (h, w, 3), what the model saw.
-        heat: (rows, columns) of the patches; patch (i, j) covers its own rectangle of the picture.
-        largest: share that gets the strongest colour.
-        size: side of the result in pixels.
-
-    Returns:
-        uint8 (size, size, 3).
-    """
-    base = np.asarray(Image.fromarray(picture).resize((size, size)), np.float32)
-    strength = np.clip(heat / max(largest, 1e-12), 0, 1).astype(np.float32)
-    wide = np.asarray(Image.fromarray(strength).resize((size, size), Image.Resampling.NEAREST))
-    colour = 255 * mpl.colormaps["inferno"](wide)[..., :3].astype(np.float32)
-    weight = _OPACITY * wide[..., None]
-    return np.round((1 - weight) * base + weight * colour).astype(np.uint8)
 
 
 def sheet(
