@@ -104,7 +104,7 @@ def read_episode(path: Path) -> EpisodeInfo:
 
 def _markers(path: Path, markers: object) -> tuple[int | None, int | None]:
     """Where the demonstration begins and ends, log times in ns."""
-    found = [markers.get("start_ns"), markers.get("end_ns")] if isinstance(markers, dict) else [markers]
+    found: list[Any] = [markers.get("start_ns"), markers.get("end_ns")] if isinstance(markers, dict) else [markers]
     if len(found) != 2 or any(isinstance(value, bool) or not isinstance(value, int | None) for value in found):
         raise RobosteerError(
             f"{path / EPISODE_FILE}: found markers {show(str(markers))}, expected start_ns and end_ns in ns; correct it"
