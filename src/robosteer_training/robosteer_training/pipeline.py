@@ -21,7 +21,7 @@ from robosteer_training.finetune.state import History
 from robosteer_training.finetune.train import TrainResult, Watch, train
 from robosteer_training.finetune.vision import encode_frames, fits_on_disk, vision_bytes
 from robosteer_training.frames import Frames
-from robosteer_training.heads.cache import ActivationCache, fill_cache
+from robosteer_training.heads.cache import ActivationCache, describe_episodes, fill_cache
 from robosteer_training.heads.select import select_by_knn, selection_key
 from robosteer_training.heads.selection import HeadSelection
 from robosteer_training.stages import Stage, Stages
@@ -93,6 +93,7 @@ class Pipeline:
                 self.settings.cache,
                 checkpoint_digest=self.base_digest,
                 dataset_digest=self.dataset.digest(),
+                episodes=describe_episodes(self.dataset),
                 progress=progress,
             )
             stage.reused = not calls
