@@ -18,8 +18,9 @@ PATIENCE_S = 60.0
 FLAGS = ["--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium():
+    # Not for the session: while Playwright runs, no other test can use asyncio.run.
     program = shutil.which("chromium") or shutil.which("google-chrome")
     assert program, "no Chromium; `bash scripts/setup.sh --tests` installs it"
     with sync_playwright() as playwright:
