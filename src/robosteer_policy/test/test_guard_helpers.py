@@ -40,10 +40,11 @@ def test_a_guard_that_dies_in_motion_is_braked_inside_all_limits_within_0_15_rad
     assert travel.max() <= 0.15
     assert "fell silent at 1.00 rad/s" in dog.reason
     dog.hear(np.ones(7), now)
-    assert not dog.tick(now).any(), "tripped is latched, and zeros are repeated"
-    assert dog.tick(now + 600 * MS) is None
+    for later_ms in (0, 600, 3_600_000):
+        assert not dog.tick(now + later_ms * MS).any(), "tripped is latched, and zeros are repeated until the reset"
     dog.reset()
     assert dog.ready
+    assert dog.tick(now + 3_600_010 * MS) is None
 
 
 def test_silence_at_rest_and_garbage_do_not_trip():

@@ -26,20 +26,18 @@ class Watchdog:
     Args:
         limits: of the arm; braking stays inside acceleration and jerk.
         timeout_s: a moving command that is not followed by another for so long means that the guard is dead.
-        zeros_s: how long zeros are repeated after braking.
 
     Attributes:
         state: see `Watch`; tripped is latched.
         reason: why.
     """
 
-    def __init__(self, limits: Limits, timeout_s: float, zeros_s: float = 0.5) -> None:
+    def __init__(self, limits: Limits, timeout_s: float) -> None:
         self._limits = limits
-        self._timeout_ns, self._zeros_ns = int(timeout_s * 1e9), int(zeros_s * 1e9)
+        self._timeout_ns = int(timeout_s * 1e9)
         self._velocity = np.zeros(limits.size)
         self._acceleration = np.zeros(limits.size)
         self._heard_ns: int | None = None
-        self._rest_ns = 0
         self.state = Watch.WATCHING
         self.reason = "no command yet"
 
@@ -71,9 +69,11 @@ class Watchdog:
             velocity = self._velocity + self._acceleration * self._limits.period_s
             self._velocity = np.where(np.abs(velocity) < _STILL, 0.0, velocity)
             if not self._velocity.any():
-                self.state, self._rest_ns = Watch.TRIPPED, now_ns
+                self.state = Watch.TRIPPED
             return self._velocity.copy()
-        return np.zeros_like(self._velocity) if now_ns - self._rest_ns < self._zeros_ns else None
+        # Zeros until the reset: the controller's subscription is best effort, and a controller that was not scheduled
+        # for a while may have missed every one so far.
+        return np.zeros_like(self._velocity)
 
     def reset(self) -> None:
         """A person has looked; watch again."""

@@ -14,7 +14,7 @@ HERE = Path(__file__).parent
 WEB = HERE.parents[1] / "robosteer_teleop/web"
 # A small canvas: software rendering sets the frame rate.
 VIEWPORT = {"width": 640, "height": 360}
-PATIENCE_S = 60.0
+PATIENCE_S = 150.0
 FLAGS = ["--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
 
 
