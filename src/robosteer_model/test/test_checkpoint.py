@@ -117,7 +117,7 @@ def test_a_crash_while_saving_leaves_the_old_checkpoint(tmp_path, monkeypatch):
         raise OSError("disk full")
 
     monkeypatch.setattr(module, "_manifest_text", crash)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(ModelError, match="disk full"):
         save_checkpoint(path, tiny_checkpoint(), overwrite=True)
     assert {p: p.read_bytes() for p in path.rglob("*") if p.is_file()} == before
     monkeypatch.undo()

@@ -2,11 +2,7 @@
 
 import dataclasses
 import json
-import os
 from pathlib import Path
-
-# Tiny programs run once: compiling them is the cost of these tests, and this makes it a third.
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 import numpy as np
 import pytest
