@@ -55,7 +55,7 @@ class Hand(threading.Thread):
         super().__init__(daemon=True)
         self.client, self.position, self.velocity = client, np.array([0.0, 0.0, 1.2]), np.zeros(3)
         self.squeeze, self.buttons, self.flags = 0.0, Buttons(0), Flags.TRACKED | Flags.VISIBLE
-        self.frozen, self.ended = threading.Event(), threading.Event()
+        self.frozen, self.ended, self.sent = threading.Event(), threading.Event(), 0
 
     def run(self):
         for _ in itertools.takewhile(lambda _: not self.ended.wait(1 / 72), itertools.count()):
@@ -73,11 +73,14 @@ class Hand(threading.Thread):
                 squeeze=self.squeeze,
             )
             self.client.send_frame(frame)
+            self.sent += 1
 
     def press(self, button):
-        self.buttons = button
-        time.sleep(0.1)  # a person's press, seven frames
-        self.buttons = Buttons(0)
+        """A person's press and release: frames of both reach the server, or two presses would be one."""
+        for buttons in (button, Buttons(0)):
+            self.buttons, enough = buttons, self.sent + 7
+            while self.sent < enough and not self.ended.is_set():
+                time.sleep(0.01)
 
     def let_go(self):
         self.ended.set()
@@ -211,10 +214,10 @@ def move(stack, hand, velocity):
     """Until the arm follows; a busy machine may let the link go stale meanwhile."""
     hand.velocity = np.array(velocity)
     while not moves(stack):
-        if hand.client.state.get("need_press"):
+        if not hand.client.state.get("engaged"):
             engage(stack, hand)
             hand.velocity = np.array(velocity)
-        stack.until(lambda: moves(stack) or hand.client.state.get("need_press"), "motion")
+        stack.until(lambda: moves(stack) or not hand.client.state.get("engaged"), "motion")
 
 
 def lose_pose(hand):
@@ -262,14 +265,14 @@ def test_two_of_three_episodes_reach_the_dataset(stack, put_on, tmp_path):
         hand.press(Buttons.A)
         stack.phase(hand, "recording")
         move(stack, hand, [way, 0.0, -0.02])
-        stack.until(lambda: stack.recorder["elapsed_s"] > 1.5, "an episode")
+        stack.until(lambda: stack.recorder["state"] == "recording" and stack.recorder["elapsed_s"] > 1.5, "an episode")
         hand.velocity = np.zeros(3)
         stack.until(lambda: np.abs(stack.asked).max() < 0.02, "the hand at rest")
         hand.press(Buttons.A)
         stack.phase(hand, "review")
         hand.press(Buttons.B if number == 1 else Buttons.A)
         stack.phase(hand, "ready", "idle")
-    assert (stack.recorder["kept"], stack.recorder["discarded"]) == (2, 1)
+    stack.until(lambda: (stack.recorder["kept"], stack.recorder["discarded"]) == (2, 1), "two kept, one discarded")
     stack.until(lambda: hand.client.state.get("kept") == 2, "the headset's count")
     episodes = sorted(path.name for path in stack.out.iterdir() if path.name.isdecimal())
     assert episodes == ["000000", "000002"]

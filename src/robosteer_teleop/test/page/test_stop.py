@@ -18,7 +18,6 @@ import pytest
 
 from robosteer_teleop.control.core import STALE_S, TICK_S, CoreConfig
 from robosteer_teleop.control.frames import Pose
-from robosteer_teleop.episodes import State
 from robosteer_teleop.pose_log import LoggedCore
 from robosteer_teleop.server import OperatorServer
 from robosteer_teleop.steering import Steering
@@ -75,7 +74,7 @@ class Arm:
             received, now = self.server.latest(), time.monotonic() / SLOWER
             if received is not None:
                 received = slowed(received)
-            self.steering.frame(received, State.IDLE, "")
+            self.steering.frame(received)
             target = self.steering.tick(now, measured, 1.0)
             measured = target.motion.pose
             frame_s = received.received_s if received else -np.inf
