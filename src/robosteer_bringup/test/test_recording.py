@@ -212,12 +212,12 @@ def engage(stack, hand):
 
 def move(stack, hand, velocity):
     """Until the arm follows; a busy machine may let the link go stale meanwhile."""
-    hand.velocity = np.array(velocity)
-    while not moves(stack):
-        if not hand.client.state.get("engaged"):
-            engage(stack, hand)
-            hand.velocity = np.array(velocity)
+    while True:
+        engage(stack, hand)
+        hand.velocity = np.array(velocity)
         stack.until(lambda: moves(stack) or not hand.client.state.get("engaged"), "motion")
+        if hand.client.state.get("engaged"):
+            return
 
 
 def lose_pose(hand):
@@ -267,7 +267,7 @@ def test_two_of_three_episodes_reach_the_dataset(stack, put_on, tmp_path):
         move(stack, hand, [way, 0.0, -0.02])
         stack.until(lambda: stack.recorder["state"] == "recording" and stack.recorder["elapsed_s"] > 1.5, "an episode")
         hand.velocity = np.zeros(3)
-        stack.until(lambda: np.abs(stack.asked).max() < 0.02, "the hand at rest")
+        stack.until(lambda: np.abs(stack.asked).max() < 0.02 and not moves(stack), "the hand and the arm at rest")
         hand.press(Buttons.A)
         stack.phase(hand, "review")
         hand.press(Buttons.B if number == 1 else Buttons.A)
