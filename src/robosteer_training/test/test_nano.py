@@ -1,6 +1,6 @@
 """Pins: a tokenizer that splits state bins or differs between runs, chunks that cross episodes, augmentation that
-leaves the range, an auxiliary loss that punishes absent objects or asks for another cube than the instruction's, and
-training that does not resume exactly.
+leaves the range, an auxiliary loss that punishes absent objects or asks for another cube than the instruction's, a
+question about the other cube that changes which frames are learnt from, and training that does not resume exactly.
 """
 
 import dataclasses
@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 import sentencepiece
 
+from robosteer_model.transforms import Transforms
 from robosteer_training.nano.augment import augment_images
-from robosteer_training.nano.batches import TrainingArrays, action_chunks, target_positions
+from robosteer_training.nano.batches import TrainingArrays, action_chunks, compute_norm_stats, other_colours, prepare
 from robosteer_training.nano.config import BASE_TASKS, COLOURS, nano_config
 from robosteer_training.nano.demonstrations import GRID_CELLS, Demonstrations, scenes
 from robosteer_training.nano.initialise import initialise, state_bin_features
@@ -89,13 +90,41 @@ def test_localisation_ignores_absent_objects():
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
 
 
-def test_the_target_is_the_cube_that_the_instruction_names():
-    cubes = np.arange(24, dtype=np.float32).reshape(2, 4, 3)
+def _shown(cubes) -> Demonstrations:
+    """Two frames: "pick up red cube" and "pick up blue cube"."""
+    zeros = np.zeros((2, 8), np.float32)
     tasks = ("pick up blue cube", "pick up red cube")
-    shown = Demonstrations(*(np.zeros((2, 1)) for _ in range(3)), cubes, np.arange(2), np.array([1, 0]), tasks)
-    np.testing.assert_array_equal(
-        target_positions(shown), [cubes[0, COLOURS.index("red")], cubes[1, COLOURS.index("blue")]]
-    )
+    images = np.zeros((2, 2, 64, 64, 3), np.uint8)
+    return Demonstrations(images, zeros, zeros, cubes, np.arange(2), np.array([1, 0]), tasks)
+
+
+def test_each_prompt_comes_with_the_place_of_the_cube_that_it_names(tokenizer, pieces):
+    cubes = np.full((2, 4, 3), np.nan, np.float32)
+    red, blue, green, yellow = range(4)
+    cubes[0, red], cubes[0, yellow], cubes[1, blue], cubes[1, green] = 1, 2, 3, 4
+    shown = _shown(cubes)
+    arrays = prepare(shown, nano_config(), Transforms(nano_config(), compute_norm_stats(shown), tokenizer))
+    np.testing.assert_array_equal(arrays.target[:, 0], [1, 3])
+    np.testing.assert_array_equal(arrays.other_target[:, 0], [2, 4])
+    words = [[pieces.decode([t]) for t in row if t] for row in arrays.other_tokens.tolist()]
+    assert ["yellow" in "".join(row) for row in words] == [True, False]
+    assert ["green" in "".join(row) for row in words] == [False, True]
+
+
+def test_a_cube_that_lies_alone_has_no_other():
+    cubes = np.full((2, 4, 3), np.nan, np.float32)
+    cubes[:, :2] = 0
+    cubes[0, COLOURS.index("blue")] = np.nan
+    assert [COLOURS[i] for i in other_colours(_shown(cubes))] == ["red", "red"]
+
+
+def test_questions_follow_the_frames_that_are_learnt_from(tokenizer):
+    arrays = _arrays(_tiny())
+    plain = next(arrays.batches(4, 0, 7))
+    asked = next(arrays.batches(4, 0, 7, questions=3))
+    np.testing.assert_array_equal(plain["tokens"], asked["tokens"][:4])
+    assert set(map(tuple, asked["tokens"][4:])) <= set(map(tuple, arrays.other_tokens))
+    assert {name: len(values) for name, values in asked.items()} == dict.fromkeys(plain, 7)
 
 
 def test_images_reach_the_network_from_the_first_step(tokenizer):
@@ -120,6 +149,9 @@ def _arrays(config, frames=12) -> TrainingArrays:
         chunks=np.tile(random.normal(size=(1, 3, 8)), (frames, 1, 1)).astype(np.float32),
         cubes=np.zeros((frames, 4, 3), np.float32),
         target=np.zeros((frames, 3), np.float32),
+        other_tokens=random.integers(3, config.vocab_size, (frames, config.max_token_len), dtype=np.int32),
+        other_tokens_mask=np.ones((frames, config.max_token_len), bool),
+        other_target=np.zeros((frames, 3), np.float32),
     )
 
 
@@ -127,7 +159,7 @@ def test_pretraining_learns_and_resumes_exactly(tokenizer, tmp_path):
     config = _tiny()
     arrays = _arrays(config)
     settings = PretrainSettings(
-        vision_steps=3, steps=24, batch_size=4, draws=2, warmup_steps=2, peak_lr=5e-3, save_interval=8
+        vision_steps=3, steps=24, batch_size=4, draws=2, questions=2, warmup_steps=2, peak_lr=5e-3, save_interval=8
     )
     whole = pretrain(config, tokenizer, arrays, settings, tmp_path / "whole")
     logged = [float(line.split(",")[1]) for line in (tmp_path / "whole" / "log.csv").read_text().splitlines()]
@@ -143,8 +175,8 @@ def test_pretraining_learns_and_resumes_exactly(tokenizer, tmp_path):
             yield batch
 
     class Interrupted(TrainingArrays):
-        def batches(self, batch_size, seed, first_step):
-            return stop_after(super().batches(batch_size, seed, first_step), 10)
+        def batches(self, batch_size, seed, first_step, questions=0):
+            return stop_after(super().batches(batch_size, seed, first_step, questions), 10)
 
     broken = Interrupted(**{f.name: getattr(arrays, f.name) for f in dataclasses.fields(arrays)})
     with pytest.raises(Stopped):

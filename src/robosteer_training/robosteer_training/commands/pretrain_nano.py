@@ -28,6 +28,8 @@ class Arguments:
     """Flow draws (noise, time) per frame."""
     peak_lr: tuple[float, ...] = (1e-3,)
     """Learning rate after warm-up, of each cycle."""
+    questions: tuple[int, ...] = (0,)
+    """Frames per step, besides, that are only asked where the scene's other cube lies, of each cycle."""
     seed: int = 0
     """Seed of weights, batches and noise."""
     demonstration_seed: int = 1
@@ -45,19 +47,24 @@ def main(argv: list[str]) -> int:
     from robosteer_training.nano.pretrain import PretrainSettings
     from robosteer_training.nano.recipe import Recipe, make_nano
 
-    if len(arguments.steps) != len(arguments.peak_lr):
-        raise RobosteerError(
-            f"--peak-lr: found {len(arguments.peak_lr)} values, expected {len(arguments.steps)} as --steps"
-        )
+    for option in ("peak_lr", "questions"):
+        found = len(getattr(arguments, option))
+        if found != len(arguments.steps):
+            raise RobosteerError(
+                f"--{option.replace('_', '-')}: found {found} values, expected {len(arguments.steps)} as --steps"
+            )
     cycles = tuple(
         PretrainSettings(
             steps=steps,
             batch_size=arguments.batch_size,
             draws=arguments.draws,
+            questions=questions,
             peak_lr=peak_lr,
             seed=arguments.seed + 10 * number,
         )
-        for number, (steps, peak_lr) in enumerate(zip(arguments.steps, arguments.peak_lr, strict=True))
+        for number, (steps, peak_lr, questions) in enumerate(
+            zip(arguments.steps, arguments.peak_lr, arguments.questions, strict=True)
+        )
     )
     recipe = Recipe(arguments.episodes, arguments.disturbance, arguments.demonstration_seed, cycles)
     make_nano(recipe, arguments.rig, arguments.work, arguments.out, arguments.jobs)

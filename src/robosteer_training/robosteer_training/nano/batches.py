@@ -26,6 +26,9 @@ class TrainingArrays:
         chunks: (N, H, A) float32 normalised action chunks; the last action is repeated at the end of an episode.
         cubes: (N, 4, 3) float32 m, NaN where absent.
         target: (N, 3) float32 m, the cube that the instruction names.
+        other_tokens: (N, L) int32 the prompt with the scene's other cube in the place of the named one.
+        other_tokens_mask: (N, L) bool.
+        other_target: (N, 3) float32 m, that other cube.
     """
 
     images: np.ndarray
@@ -35,13 +38,33 @@ class TrainingArrays:
     chunks: np.ndarray
     cubes: np.ndarray
     target: np.ndarray
+    other_tokens: np.ndarray
+    other_tokens_mask: np.ndarray
+    other_target: np.ndarray
 
-    def batches(self, batch_size: int, seed: int, first_step: int) -> Iterator[dict[str, np.ndarray]]:
-        """Endless random batches; step k's batch depends on (seed, k) alone, so training resumes exactly."""
+    def batches(
+        self, batch_size: int, seed: int, first_step: int, questions: int = 0
+    ) -> Iterator[dict[str, np.ndarray]]:
+        """Endless random batches; step k's batch depends on (seed, k) alone, so training resumes exactly.
+
+        Args:
+            batch_size: frames with the instruction that was carried out.
+            seed: of the choice.
+            first_step: k of the first batch.
+            questions: further frames, after those, whose instruction names the other cube; their action chunks are not
+                what that instruction asks for.
+        """
         step = first_step
         while True:
-            rows = np.random.default_rng([seed, step]).integers(0, len(self.tokens), batch_size)
-            yield {field.name: getattr(self, field.name)[rows] for field in dataclasses.fields(self)}
+            random = np.random.default_rng([seed, step])
+            rows = random.integers(0, len(self.tokens), batch_size)
+            asked = random.integers(0, len(self.tokens), questions)
+            both = np.concatenate([rows, asked])
+            batch = {name: getattr(self, name)[both] for name in ("images", "state", "chunks", "cubes")}
+            for name in ("tokens", "tokens_mask", "target"):
+                other = getattr(self, f"other_{name}")[asked]
+                batch[name] = np.concatenate([getattr(self, name)[rows], other])
+            yield batch
             step += 1
 
 
@@ -74,23 +97,43 @@ def action_chunks(actions: np.ndarray, episode: np.ndarray, horizon: int) -> np.
 def prepare(demonstrations: Demonstrations, config: ModelConfig, transforms: Transforms) -> TrainingArrays:
     """Normalise, tokenise and chunk every frame once."""
     chunks = action_chunks(demonstrations.actions, demonstrations.episode, config.action_horizon)
-    rows = [
-        transforms.vectors(demonstrations.tasks[task], state, chunk)
-        for task, state, chunk in zip(demonstrations.task, demonstrations.state, chunks, strict=True)
-    ]
-    stacked = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+    named, other = named_colours(demonstrations), other_colours(demonstrations)
+    frames = np.arange(len(named))
+
+    def vectors(colours: np.ndarray) -> dict[str, np.ndarray]:
+        """Each frame's model inputs, its instruction naming the cube of a colour."""
+        rows = [
+            transforms.vectors(demonstrations.tasks[task].replace(COLOURS[taught], COLOURS[colour]), state, chunk)
+            for task, taught, colour, state, chunk in zip(
+                demonstrations.task, named, colours, demonstrations.state, chunks, strict=True
+            )
+        ]
+        return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+
+    taught, asked = vectors(named), vectors(other)
     return TrainingArrays(
         images=demonstrations.images,
-        tokens=stacked["tokenized_prompt"],
-        tokens_mask=stacked["tokenized_prompt_mask"],
-        state=stacked["state"],
-        chunks=stacked["actions"],
+        tokens=taught["tokenized_prompt"],
+        tokens_mask=taught["tokenized_prompt_mask"],
+        state=taught["state"],
+        chunks=taught["actions"],
         cubes=demonstrations.cubes,
-        target=target_positions(demonstrations),
+        target=demonstrations.cubes[frames, named],
+        other_tokens=asked["tokenized_prompt"],
+        other_tokens_mask=asked["tokenized_prompt_mask"],
+        other_target=demonstrations.cubes[frames, other],
     )
 
 
-def target_positions(demonstrations: Demonstrations) -> np.ndarray:
-    """(N, 3) m: where the cube is that each frame's instruction names."""
+def named_colours(demonstrations: Demonstrations) -> np.ndarray:
+    """(N,) index into `COLOURS`: the cube that each frame's instruction names."""
     colours = [next(i for i, colour in enumerate(COLOURS) if colour in task) for task in demonstrations.tasks]
-    return demonstrations.cubes[np.arange(len(demonstrations.task)), np.asarray(colours)[demonstrations.task]]
+    return np.asarray(colours)[demonstrations.task]
+
+
+def other_colours(demonstrations: Demonstrations) -> np.ndarray:
+    """(N,) index into `COLOURS`: the cube that lies there besides the named one; the named one if it is alone."""
+    present = ~np.isnan(demonstrations.cubes[..., 0])
+    named = named_colours(demonstrations)
+    present[np.arange(len(named)), named] = False
+    return np.where(present.any(axis=1), present.argmax(axis=1), named)

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from robosteer_model import gemma, pi0, siglip
 from robosteer_model.config import ModelConfig
+from robosteer_model.flow_training import repeat_prefix
 from robosteer_model.observation import Observation, image_to_float
 from robosteer_model.taps import Tap
 from robosteer_training.nano.augment import SHIFT_PIXELS, augment_images
@@ -38,12 +39,10 @@ def observation_of(batch: dict[str, jax.Array], images: jax.Array, config: Model
     )
 
 
-def repeat_prefix(prefilled: pi0.Prefilled, times: int) -> pi0.Prefilled:
-    """One prefix read, many noisy suffixes: repeat the cache along the batch axis."""
-    cache = gemma.KvCache(*(jnp.repeat(part, times, axis=1) for part in prefilled.cache))
-    return pi0.Prefilled(
-        cache, jnp.repeat(prefilled.valid, times, axis=0), jnp.repeat(prefilled.output, times, axis=0), {}
-    )
+def first_frames(prefilled: pi0.Prefilled, frames: int) -> pi0.Prefilled:
+    """The part of a prefix read that belongs to the first frames of the batch."""
+    cache = gemma.KvCache(*(part[:, :frames] for part in prefilled.cache))
+    return pi0.Prefilled(cache, prefilled.valid[:frames], prefilled.output[:frames], {})
 
 
 def augmented_views(batch: dict[str, jax.Array], key: jax.Array) -> jax.Array:
@@ -98,16 +97,22 @@ def vision_loss(
 
 
 def pretraining_loss(
-    trainable: dict[str, Any], batch: dict[str, jax.Array], key: jax.Array, config: ModelConfig, draws: int
+    trainable: dict[str, Any],
+    batch: dict[str, jax.Array],
+    key: jax.Array,
+    config: ModelConfig,
+    draws: int,
+    questions: int = 0,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Loss of one batch.
 
     Args:
         trainable: {"model": openpi's tree, "auxiliary": head of `localise.init_head`}.
-        batch: arrays of `batches.TrainingArrays`, one batch.
+        batch: arrays of `batches.TrainingArrays.batches`.
         key: PRNG key of augmentation, noise and time.
         config: the model.
         draws: flow draws (noise, time) per frame. The suffix is a small part of the work, so more draws cost little.
+        questions: how many frames at the end of the batch have no actions to learn from.
 
     Returns:
         The loss, and its parts by name.
@@ -120,11 +125,12 @@ def pretraining_loss(
     prefix = pi0.embed_prefix(params, config, observation)
     middle = Tap("prefix.resid.post", layers=(config.paligemma.depth // 2 - 1,))
     read = pi0.prefill(params, config, observation, prefix=prefix, taps=[middle])
-    prefilled = repeat_prefix(read, draws)
-    actions = jnp.repeat(batch["chunks"], draws, axis=0)
+    acting = batch["chunks"].shape[0] - questions
+    prefilled = repeat_prefix(first_frames(read, acting), draws)
+    actions = jnp.repeat(batch["chunks"][:acting], draws, axis=0)
     noise, time = pi0.draw_noise_and_time(key_flow, actions.shape)
     t = time[:, None, None]
-    state = jnp.repeat(batch["state"], draws, axis=0)
+    state = jnp.repeat(batch["state"][:acting], draws, axis=0)
     v_t, _ = pi0.cached_velocity(params, config, prefilled, state, t * noise + (1 - t) * actions, time)
     flow = jnp.mean(jnp.square(v_t - (noise - actions)))
 

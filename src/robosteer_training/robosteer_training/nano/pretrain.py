@@ -34,6 +34,7 @@ class PretrainSettings:
         steps: optimiser steps of the whole model.
         batch_size: frames per step.
         draws: flow draws per frame.
+        questions: frames per step, besides, that are only asked where the scene's other cube lies.
         peak_lr: AdamW's learning rate after warm-up; cosine to a hundredth of it.
         warmup_steps: linear warm-up.
         ema: decay of the averaged weights that are saved.
@@ -46,6 +47,7 @@ class PretrainSettings:
     steps: int = 1800
     batch_size: int = 64
     draws: int = 4
+    questions: int = 0
     peak_lr: float = 1e-3
     warmup_steps: int = 100
     ema: float = 0.998
@@ -118,7 +120,7 @@ def train_step(
     """One optimiser step; the noise depends on the seed and the step number alone."""
     key = jax.random.fold_in(jax.random.key(settings.seed + 1), state["step"])
     (_, parts), gradients = jax.value_and_grad(pretraining_loss, has_aux=True)(
-        state["trainable"], batch, key, config, settings.draws
+        state["trainable"], batch, key, config, settings.draws, settings.questions
     )
     updates, optimizer = _optimizer(settings).update(gradients, state["optimizer"], state["trainable"])
     trainable: Any = optax.apply_updates(state["trainable"], updates)
@@ -177,7 +179,7 @@ def pretrain(
     first = int(state["step"])
     note = TextColumn("{task.fields[note]}")
     columns = (TextColumn("pretrain"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), note)
-    batches = arrays.batches(settings.batch_size, settings.seed, first)
+    batches = arrays.batches(settings.batch_size, settings.seed, first, settings.questions)
     with Progress(*columns) as progress, (directory / "log.csv").open("a") as log:
         bar = progress.add_task("pretrain", total=settings.steps, completed=first, note="")
         for step, batch in zip(range(first, settings.steps), batches, strict=False):
