@@ -45,14 +45,16 @@ class Doctor:
         report = LinkReport()
         config = ServerConfig(host=self.host, port=self.port, loopback_port=self.loopback_port)
         console = Console(stderr=True, highlight=False)
-        with OperatorServer(config, on_frame=report.frame) as server:
-            for line in access_lines(server.access):
-                console.print(line)
-            console.print("Press A in the headset to feel a pulse. Open the menu, take it off, walk away; then wait.")
-            try:
+        try:
+            with OperatorServer(config, on_frame=report.frame) as server:
+                for line in access_lines(server.access):
+                    console.print(line)
+                console.print(
+                    "Press A in the headset to feel a pulse. Open the menu, take it off, walk away; then wait."
+                )
                 self._measure(server, report, console)
-            except KeyboardInterrupt:
-                console.print("stopped early")
+        except KeyboardInterrupt:
+            console.print("stopped early")
         summary = report.summary()
         print(json.dumps(summary, indent=None if self.json else 1))
         return 0 if summary["frames"] else 1
