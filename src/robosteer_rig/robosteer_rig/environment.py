@@ -7,6 +7,7 @@ Packages announce environments in the entry-point group `robosteer.environments`
 from __future__ import annotations
 
 import dataclasses
+import enum
 from collections.abc import Iterator
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Protocol
@@ -30,11 +31,33 @@ class Scene:
         task: the instruction, for example "pick up red cube".
         grid_cell: index of the 5 x 8 placement grid of the task's main object, 0 ... 39.
         seed: everything else that varies (yaw, distractors, jitter).
+        variation: name of a change of conditions, such as a light or another object's form; the environment lists its
+            own; "" for the ordinary ones.
     """
 
     task: str
     grid_cell: int
     seed: int
+    variation: str = ""
+
+
+class Failure(enum.StrEnum):
+    """Why an attempt has not succeeded: what went wrong last on the way to the goal."""
+
+    NEVER_APPROACHED = "never_approached"
+    """The tool never came near the object that the task is about."""
+    MISSED = "missed"
+    """It came near, but never held, pressed or moved it."""
+    DROPPED = "dropped"
+    """The object was held and lost, away from the goal."""
+    MISPLACED = "misplaced"
+    """The object was brought somewhere else than the goal, or out of reach."""
+    KNOCKED_OVER = "knocked_over"
+    """Something that must stand lies."""
+    WRONG_OBJECT = "wrong_object"
+    """The task was done, or begun, with another object."""
+    TIMED_OUT = "timed_out"
+    """All went well so far; there was not enough time, or strength, to finish."""
 
 
 class Environment(Protocol):
@@ -59,6 +82,16 @@ class Environment(Protocol):
     @property
     def success(self) -> bool:
         """Whether the task's success criterion has been met since the last reset."""
+        ...
+
+    @property
+    def failure(self) -> Failure | None:
+        """Why the attempt would count as failed if it ended now; None once it has succeeded."""
+        ...
+
+    @property
+    def time_limit_s(self) -> float:
+        """Simulated time after which an attempt at the present scene's task counts as failed."""
         ...
 
     def demonstrate(self, scene: Scene, *, disturbance: float = 0.0) -> Iterator[tuple[Frame, np.ndarray]]:

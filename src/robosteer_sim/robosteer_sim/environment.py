@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from robosteer_rig.environment import Scene
+from robosteer_rig.environment import Failure, Scene
 from robosteer_rig.errors import RobosteerError
 from robosteer_rig.frame import Frame
 from robosteer_rig.images import prepare
@@ -104,6 +104,18 @@ class CellEnvironment:
     def success(self) -> bool:
         """Whether the target has been picked up since the last reset."""
         return self.judge.success
+
+    @property
+    def failure(self) -> Failure | None:
+        """Why the attempt would count as failed if it ended now; None once it has succeeded."""
+        if self.judge.success:
+            return None
+        return Failure.TIMED_OUT if self.judge.lifted is None else Failure.WRONG_OBJECT
+
+    @property
+    def time_limit_s(self) -> float:
+        """The task card's."""
+        return self.judge.card.time_limit_s
 
     def demonstrate(self, scene: Scene, *, disturbance: float = 0.0) -> Iterator[tuple[Frame, np.ndarray]]:
         """Reset, then let the scripted expert act until it holds the object or the task's time is over.

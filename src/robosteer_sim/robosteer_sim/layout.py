@@ -64,6 +64,8 @@ def check_scene(scene: Scene) -> None:
         raise RobosteerError(f"grid_cell: found {scene.grid_cell}, expected 0 ... {GRID_CELLS - 1}")
     if scene.seed < 0:
         raise RobosteerError(f"seed: found {scene.seed}, expected a number that is not negative")
+    if scene.variation:
+        raise RobosteerError(f"variation: found {scene.variation!r}, expected none")
 
 
 def _scatter(random: np.random.Generator, cell: int) -> np.ndarray:
