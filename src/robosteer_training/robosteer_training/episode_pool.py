@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import multiprocessing
-import signal
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -18,6 +17,7 @@ from robosteer_rig.rig import Rig
 from robosteer_training.convert_episode import Cancelled, ConvertSettings, convert_episode
 from robosteer_training.episode_writer import new_directory
 from robosteer_training.episodes import EpisodeInfo
+from robosteer_training.interrupt import interrupts_held
 
 if TYPE_CHECKING:
     from multiprocessing.synchronize import Event
@@ -85,7 +85,7 @@ def _in_processes(work: list[EpisodeJob], jobs: int) -> _Outcomes:
     stop = context.Event()
     pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_enter_worker, initargs=(stop,))
     try:
-        with _no_interrupts():
+        with interrupts_held():
             futures = {pool.submit(_convert_in_worker, job): index for index, job in enumerate(work)}
         for future in as_completed(futures):
             index = futures[future]
@@ -93,19 +93,6 @@ def _in_processes(work: list[EpisodeJob], jobs: int) -> _Outcomes:
     finally:
         stop.set()  # After Ctrl-C the workers give up within a few messages and remove what they began.
         pool.shutdown(wait=True, cancel_futures=True)
-
-
-@contextlib.contextmanager
-def _no_interrupts() -> Iterator[None]:
-    """Hold Ctrl-C back while workers start: they inherit the blocked signal, and this process gets it afterwards.
-
-    A terminal sends Ctrl-C to the whole group; a worker that died of it would take the others with it, at any point.
-    """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _result(future: Future[RobosteerError | None], job: EpisodeJob) -> RobosteerError | None:

@@ -2,147 +2,166 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import json
-import multiprocessing
-import os
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from rich.progress import Progress
-
-from robosteer_model.checkpoint import load_checkpoint
-from robosteer_model.policy import Policy
-from robosteer_rig.environment import Environment, Scene, make_environment
+from robosteer_rig.environment import Scene
 from robosteer_rig.errors import RobosteerError
-from robosteer_rig.rig import Rig, load_rig
-from robosteer_training.evaluation.rollout import Trial, run_trial
-from robosteer_training.evaluation.statistics import describe_rate, wilson_interval
+from robosteer_rig.rig import Rig
+from robosteer_training.evaluation.journal import Journal
+from robosteer_training.evaluation.result import Evaluation
+from robosteer_training.evaluation.rollout import Manner, Trial
+from robosteer_training.evaluation.workers import Job, run_in_processes
 
-GRID_CELLS = 40
+Executor = Literal["processes", "ray"]
 
 
 @dataclasses.dataclass(frozen=True)
-class Evaluation:
-    """All trials of one checkpoint.
+class EvaluateSettings:
+    """How a checkpoint is evaluated.
 
     Attributes:
-        checkpoint: its path, as given.
-        trials: in the order of the scenes.
+        environment: name in the entry-point group `robosteer.environments`.
+        manner: how the policy is run.
+        num_steps: denoising steps.
+        jobs: workers.
+        executor: local processes, or a Ray cluster.
+        films: directory for films of failures; None for none.
     """
 
-    checkpoint: str
-    trials: tuple[Trial, ...]
+    environment: str = "cell"
+    manner: Manner = Manner()
+    num_steps: int = 10
+    jobs: int = 2
+    executor: Executor = "processes"
+    films: Path | None = None
 
-    @property
-    def successes(self) -> int:
-        """Number of successful trials."""
-        return sum(t.success for t in self.trials)
-
-    def describe(self) -> str:
-        """Rate with its 95 % Wilson interval, for people."""
-        return describe_rate(self.successes, len(self.trials))
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain JSON."""
-        low, high = wilson_interval(self.successes, len(self.trials))
-        return {
-            "schema": "robosteer.evaluation/1",
-            "checkpoint": self.checkpoint,
-            "successes": self.successes,
-            "trials": len(self.trials),
-            "rate": self.successes / len(self.trials),
-            "wilson_95": [low, high],
-            "results": [dataclasses.asdict(t) for t in self.trials],
-        }
-
-
-def grid_scenes(task: str, cells: Sequence[int], seed: int) -> list[Scene]:
-    """One scene per grid cell; the same (task, cells, seed) always gives the same scenes."""
-    for cell in cells:
-        if not 0 <= cell < GRID_CELLS:
-            raise RobosteerError(f"grid cell: found {cell}, expected 0 to {GRID_CELLS - 1}")
-    return [Scene(task, int(cell), seed * 10_007 + int(cell)) for cell in cells]
-
-
-@dataclasses.dataclass
-class _Worker:
-    """What a worker process keeps between trials: loading and compiling happen once."""
-
-    policy: Policy
-    environment: Environment
-    rig: Rig
-    noise_shape: tuple[int, int]
-    execute_steps: int
-    time_limit_s: float
-
-
-_worker: _Worker | None = None
-
-
-def _start_worker(checkpoint: str, rig_path: str, environment: str, execute_steps: int, time_limit_s: float) -> None:
-    global _worker
-    rig = load_rig(rig_path)
-    loaded = load_checkpoint(checkpoint)
-    shape = (loaded.config.action_horizon, loaded.config.action_dim)
-    _worker = _Worker(Policy(loaded), make_environment(environment, rig), rig, shape, execute_steps, time_limit_s)
-
-
-def _run(scene: Scene) -> Trial:
-    if _worker is None:
-        raise RuntimeError("worker was not started")
-    w = _worker
-    return run_trial(
-        w.policy,
-        w.environment,
-        scene,
-        w.rig,
-        w.noise_shape,
-        execute_steps=w.execute_steps,
-        time_limit_s=w.time_limit_s,
-    )
+    def __post_init__(self) -> None:
+        for name, value in {"jobs": self.jobs, "num-steps": self.num_steps}.items():
+            if value < 1:
+                raise RobosteerError(f"--{name}: found {value}, expected at least 1")
+        if self.manner.execute_steps < 1:
+            raise RobosteerError(f"--execute-steps: found {self.manner.execute_steps}, expected at least 1")
+        if self.manner.time_limit_s is not None and not self.manner.time_limit_s > 0:
+            raise RobosteerError(f"--time-limit-s: found {self.manner.time_limit_s}, expected more than 0")
 
 
 def evaluate(
     checkpoint: Path,
-    rig_path: Path,
+    rig: Rig,
     scenes: Sequence[Scene],
+    settings: EvaluateSettings = EvaluateSettings(),
     *,
-    environment: str = "cell",
-    execute_steps: int = 5,
-    time_limit_s: float = 10.0,
-    jobs: int = 2,
+    out: Path | None = None,
+    resume: bool = False,
 ) -> Evaluation:
     """Try a checkpoint on every scene.
 
+    The outcome of a trial depends on the policy and the scene alone, so neither the number of workers nor their order
+    changes it.
+
     Args:
         checkpoint: step directory.
-        rig_path: rig file of the environment.
-        scenes: starting conditions; each is independent, so the order does not matter.
-        environment: name in the entry-point group `robosteer.environments`.
-        execute_steps: actions of a chunk executed before the next inference.
-        time_limit_s: simulated seconds per trial.
-        jobs: worker processes.
+        rig: contract of the environment.
+        scenes: starting conditions.
+        settings: how.
+        out: result file; trials are kept beside it as they finish.
+        resume: take over the trials that are kept there, finished or not.
 
     Returns:
         The trials, in the order of `scenes`.
+
+    Raises:
+        RobosteerError: a checkpoint that does not fit; see also `Journal`.
     """
-    start = (str(checkpoint), str(rig_path), environment, execute_steps, time_limit_s)
-    # Each worker keeps to one core; XLA's own threads would only fight over the same two.
-    os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1")
-    context = multiprocessing.get_context("spawn")
-    with Progress() as progress, context.Pool(min(jobs, len(scenes)), _start_worker, start) as pool:
-        bar = progress.add_task(f"evaluate {Path(checkpoint).name}", total=len(scenes))
-        trials = []
-        for trial in pool.imap(_run, scenes):
-            trials.append(trial)
-            progress.advance(bar)
-    return Evaluation(str(checkpoint), tuple(trials))
+    conditions, policy = _identity(checkpoint, rig, settings)
+    journal = None if out is None else Journal(out, {**conditions, **policy}, resume=resume)
+    known = dict(journal.known) if journal else {}
+    missing = [scene for scene in scenes if scene not in known]
+    job = Job(
+        str(checkpoint),
+        rig.to_yaml(),
+        settings.environment,
+        settings.manner,
+        settings.num_steps,
+        None if settings.films is None else str(settings.films.absolute()),
+    )
+    seconds, last = journal.seconds if journal else 0.0, time.monotonic()
+    with progress(f"evaluate {checkpoint.name}", len(scenes), len(scenes) - len(missing)) as advance:
+        with contextlib.closing(_run(job, missing, settings)) as trials:
+            for trial in trials:
+                now = time.monotonic()
+                spent, last = now - last, now
+                seconds += spent
+                known[trial.scene] = trial
+                if journal is not None:
+                    journal.add(trial, spent)
+                advance(trial)
+    result = Evaluation(str(checkpoint), conditions, policy, tuple(known[scene] for scene in scenes), seconds)
+    if out is not None and journal is not None:
+        result.save(out)
+        journal.close()
+    return result
 
 
-def save_evaluation(evaluation: Evaluation, path: Path) -> None:
-    """Write the evaluation as JSON, whole or not at all."""
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(evaluation.to_json(), indent=2) + "\n")
-    os.replace(partial, path)
+def _run(job: Job, scenes: Sequence[Scene], settings: EvaluateSettings) -> Iterator[Trial]:
+    if not scenes:
+        return
+    if settings.executor == "ray":
+        from robosteer_training.evaluation.on_ray import run_on_ray
+
+        yield from run_on_ray(job, scenes, settings.jobs)
+    else:
+        yield from run_in_processes(job, scenes, settings.jobs)
+
+
+def _identity(checkpoint: Path, rig: Rig, settings: EvaluateSettings) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What comparable runs share, and what the policy is."""
+    from robosteer_model.checkpoint import load_checkpoint
+    from robosteer_model.digest import params_digest
+
+    loaded = load_checkpoint(checkpoint)
+    if loaded.config.action_horizon < settings.manner.execute_steps:
+        raise RobosteerError(
+            f"--execute-steps: found {settings.manner.execute_steps}, expected at most the checkpoint's horizon of "
+            f"{loaded.config.action_horizon}"
+        )
+    conditions = {
+        "environment": settings.environment,
+        "rig_digest": rig.digest(),
+        "time_limit_s": settings.manner.time_limit_s,
+    }
+    policy = {
+        "digest": params_digest(loaded.params),
+        "execute_steps": settings.manner.execute_steps,
+        "num_steps": settings.num_steps,
+    }
+    return conditions, policy
+
+
+@contextlib.contextmanager
+def progress(name: str, total: int, done: int) -> Iterator[Callable[[Trial], None]]:
+    """A bar with the remaining time and the successes so far; call it with every trial."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    with Progress(*columns, console=console) as bar:
+        task, results = bar.add_task(name, total=total, completed=done, note=""), []
+
+        def advance(trial: Trial) -> None:
+            results.append(trial.success)
+            bar.update(task, advance=1, note=f"{sum(results)} of {len(results)} succeeded")
+
+        yield advance

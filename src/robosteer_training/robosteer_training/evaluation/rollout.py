@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -12,6 +12,7 @@ from robosteer_rig.droid import observation as droid_observation
 from robosteer_rig.environment import Environment, Scene
 from robosteer_rig.frame import Frame
 from robosteer_rig.rig import Rig
+from robosteer_training.evaluation.motion import Motion, MotionMeter
 
 
 class ActionSource(Protocol):
@@ -22,6 +23,10 @@ class ActionSource(Protocol):
         ...
 
 
+class TrialCancelled(Exception):
+    """The user asked to stop."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Trial:
     """Outcome of one trial.
@@ -30,13 +35,30 @@ class Trial:
         scene: the starting condition.
         success: whether the task was done in time.
         duration_s: until success, or until the time was up.
-        peak_joint_velocity: largest commanded |joint velocity|, rad/s.
+        failure: why it failed, in one word; None for a success.
+        motion: how the policy moved; None where nobody measured it.
+        film: file of the film, if there is one.
     """
 
     scene: Scene
     success: bool
     duration_s: float
-    peak_joint_velocity: float
+    failure: str | None = None
+    motion: Motion | None = None
+    film: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Manner:
+    """How a policy is run.
+
+    Attributes:
+        execute_steps: actions of a chunk executed before the next inference.
+        time_limit_s: simulated seconds per trial; None takes the task's.
+    """
+
+    execute_steps: int = 5
+    time_limit_s: float | None = None
 
 
 def flow_noise(scene: Scene, step: int, shape: tuple[int, int]) -> np.ndarray:
@@ -50,10 +72,10 @@ def run_trial(
     scene: Scene,
     rig: Rig,
     noise_shape: tuple[int, int],
+    manner: Manner,
     *,
-    execute_steps: int = 5,
-    time_limit_s: float = 10.0,
     frames: list[Frame] | None = None,
+    cancelled: Callable[[], bool] = lambda: False,
 ) -> Trial:
     """Let the policy act, `execute_steps` of each chunk, until success or the time limit.
 
@@ -63,26 +85,32 @@ def run_trial(
         scene: the starting condition.
         rig: contract that both agree on.
         noise_shape: (horizon, action_dim) of the model.
-        execute_steps: actions executed open loop before the next inference.
-        time_limit_s: simulated seconds.
-        frames: when given, every frame is appended (for videos).
+        manner: how.
+        frames: when given, every frame is appended (for films).
+        cancelled: asked before every step.
 
-    Returns:
-        The outcome.
+    Raises:
+        TrialCancelled: when `cancelled` said so.
     """
     frame = environment.reset(scene)
     unit, rate_hz = rig.action.unit_rad_per_s, rig.action.rate_hz
-    peak, chunk = 0.0, np.empty((0, 8))
-    for step in range(round(time_limit_s * rate_hz)):
+    limit_s = environment.time_limit_s if manner.time_limit_s is None else manner.time_limit_s
+    meter, chunk, every = MotionMeter(rig), np.empty((0, 8)), manner.execute_steps
+    for step in range(max(1, round(limit_s * rate_hz))):
+        if cancelled():
+            raise TrialCancelled
         if frames is not None:
             frames.append(frame)
-        if step % execute_steps == 0:
+        if step % every == 0:
             raw = droid_observation(frame, rig, scene.task)
             chunk = np.asarray(policy.infer(raw, noise=flow_noise(scene, step, noise_shape))["actions"])
-        action = chunk[step % execute_steps]
+        action = chunk[step % every]
         velocity = np.clip(action[:7], -1, 1) * unit
-        peak = max(peak, float(np.abs(velocity).max()))
+        meter.note(action, velocity, frame)
         frame = environment.step(velocity, float(np.clip(action[7], 0, 1)))
         if environment.success:
-            return Trial(scene, True, (step + 1) / rate_hz, peak)
-    return Trial(scene, False, time_limit_s, peak)
+            return Trial(scene, True, (step + 1) / rate_hz, motion=meter.result())
+    if frames is not None:
+        frames.append(frame)
+    failure = environment.failure
+    return Trial(scene, False, limit_s, "timed_out" if failure is None else str(failure), meter.result())

@@ -1,0 +1,108 @@
+"""Trials on disk as they happen: a line each, so that an interrupted evaluation goes on where it was."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from robosteer_rig.environment import Scene
+from robosteer_rig.errors import RobosteerError
+from robosteer_training.evaluation.result import Evaluation, trial_from_json
+from robosteer_training.evaluation.rollout import Trial
+
+SCHEMA = "robosteer.evaluation_journal/1"
+
+
+class Journal:
+    """Trials of one result file that is not finished: `<out>.trials.jsonl` beside it.
+
+    The first line says what is tried and how; a last line that was cut short by a crash is ignored.
+
+    Attributes:
+        path: the file.
+        known: trials of earlier sessions, by scene.
+        seconds: wall time of the earlier sessions that this one counts on.
+    """
+
+    def __init__(self, out: Path, identity: dict[str, Any], *, resume: bool) -> None:
+        """Open.
+
+        Args:
+            out: the result file.
+            identity: what must be the same for trials to belong together, by name.
+            resume: take over what is there: unfinished trials, and those of a finished result file.
+
+        Raises:
+            RobosteerError: unfinished trials without `resume`, or trials of something else; the message names it.
+        """
+        self.path = out.with_name(out.name + ".trials.jsonl")
+        self.known: dict[Scene, Trial] = {}
+        self.seconds = 0.0
+        self._identity = identity
+        if self.path.exists() and not resume:
+            raise RobosteerError(
+                f"--out: found an unfinished evaluation in {self.path}, expected none; give --resume, or delete it"
+            )
+        if resume and out.exists():
+            before = Evaluation.load(out)
+            self._check({**before.conditions, **before.policy}, out)
+            self.known |= {trial.scene: trial for trial in before.trials}
+            self.seconds += before.seconds
+        if self.path.exists():
+            self._read()
+        else:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._append({"schema": SCHEMA, "identity": identity})
+
+    def add(self, trial: Trial, seconds: float) -> None:
+        """Take note of a trial; it is on disk when this returns.
+
+        Args:
+            trial: the trial.
+            seconds: wall time since the trial before.
+        """
+        self.known[trial.scene] = trial
+        self.seconds += seconds
+        self._append({"trial": dataclasses.asdict(trial), "seconds": seconds})
+
+    def close(self) -> None:
+        """The result file is written: the journal has served."""
+        self.path.unlink(missing_ok=True)
+
+    def _append(self, record: dict[str, Any]) -> None:
+        try:
+            with self.path.open("a") as file:
+                file.write(json.dumps(record) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise RobosteerError(f"{self.path}: cannot write ({error.strerror}); free some space, then --resume") from error
+
+    def _read(self) -> None:
+        text = self.path.read_bytes()
+        whole = text[: text.rfind(b"\n") + 1]
+        if whole != text:  # what follows the last line break was cut short, and must not be joined to the next line
+            os.truncate(self.path, len(whole))
+        try:
+            header, *records = [json.loads(line) for line in whole.splitlines()]
+            if header["schema"] != SCHEMA:
+                raise ValueError(header["schema"])
+            trials = [(trial_from_json(r["trial"]), float(r["seconds"])) for r in records]
+        except (ValueError, KeyError, TypeError) as error:
+            raise RobosteerError(f"{self.path}: found a damaged journal ({error!r}); delete it") from error
+        self._check(header["identity"], self.path)
+        for trial, seconds in trials:
+            self.known[trial.scene] = trial
+            self.seconds += seconds
+
+    def _check(self, found: dict[str, Any], where: Path) -> None:
+        wanted = json.loads(json.dumps(self._identity))
+        for name in wanted:
+            if found.get(name) != wanted[name]:
+                raise RobosteerError(
+                    f"--resume: {name}: found {found.get(name)} in {where}, expected {wanted[name]}; "
+                    "give the same options or another --out"
+                )
