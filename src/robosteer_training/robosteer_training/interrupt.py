@@ -40,7 +40,7 @@ def deferred_interrupt() -> Iterator[Interrupt]:
         signal.signal(signal.SIGINT, before)
 
 
-@contextlib.contextmanager
+@contextmanager
 def interrupts_held() -> Iterator[None]:
     """Hold Ctrl-C back while workers start: they inherit the blocked signal, and this process gets it afterwards.
 

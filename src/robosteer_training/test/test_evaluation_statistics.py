@@ -1,4 +1,5 @@
-"""Pins: intervals that leave [0, 1], a spread of cells with repeats, a paired test that ignores pairing."""
+"""Pins: intervals that leave [0, 1], a spread of cells with repeats, a paired test that ignores pairing, a
+bootstrap that takes trials in one cell for independent, p-values adjusted out of order."""
 
 import math
 
@@ -6,8 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from robosteer_training.commands.evaluate import spread_cells
-from robosteer_training.evaluation.statistics import describe_rate, mcnemar_exact, wilson_interval
+from robosteer_training.evaluation.scenes import spread_cells
+from robosteer_training.evaluation.statistics import (
+    describe_rate,
+    holm,
+    mcnemar_exact,
+    paired_bootstrap,
+    wilson_interval,
+)
 
 
 def test_wilson_interval_matches_published_values():
@@ -45,3 +52,27 @@ def test_spread_cells_are_different_and_inside_the_grid(count):
 def test_rate_reads_well():
     assert describe_rate(14, 20) == "14/20 = 70 % (95 % interval 48-85 %)"
     assert math.isclose(wilson_interval(14, 20)[0], 0.481, abs_tol=1e-3)
+
+
+def test_bootstrap_interval_of_a_known_case():
+    # 40 pairs of which 20 differ in favour of the second: standard error of the mean of +1 and 0 is sqrt(.25 / 40).
+    low, high = paired_bootstrap([False] * 40, [True, False] * 20, range(40))
+    assert (low, high) == pytest.approx((0.5 - 1.96 * 0.079, 0.5 + 1.96 * 0.079), abs=0.03)
+    # The same pairs, but trials of one cell agree: four cells know much less than forty.
+    low4, high4 = paired_bootstrap([False] * 40, [True] * 20 + [False] * 20, [i // 10 for i in range(40)])
+    assert high4 - low4 > 2 * (high - low)
+    assert paired_bootstrap([True] * 5, [True] * 5, range(5)) == (0.0, 0.0)
+
+
+@given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=60))
+def test_bootstrap_swaps_sign_with_the_policies(pairs):
+    first, second = zip(*pairs, strict=True)
+    low, high = paired_bootstrap(first, second, range(len(pairs)), samples=200)
+    other = paired_bootstrap(second, first, range(len(pairs)), samples=200)
+    assert other == pytest.approx((-high, -low))
+    assert -1 <= low <= high <= 1
+
+
+def test_holm_matches_a_hand_worked_example():
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([0.9, 0.8]) == [1.0, 1.0]

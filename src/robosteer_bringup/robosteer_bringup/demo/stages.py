@@ -131,6 +131,7 @@ def evaluate(work: Workspace, name: str, checkpoint: Path) -> None:
         *("--execute-steps", str(settings.execute_steps)),
         *("--time-limit-s", str(settings.time_limit_s)),
         *("--out", str(work.evaluation(name))),
+        "--resume",
     )
     run_stage(command, work.log(f"evaluate_{name}"), work.environment)
 

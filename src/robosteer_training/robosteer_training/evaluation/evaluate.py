@@ -7,7 +7,7 @@ import dataclasses
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from robosteer_rig.environment import Scene
 from robosteer_rig.errors import RobosteerError
@@ -16,8 +16,6 @@ from robosteer_training.evaluation.journal import Journal
 from robosteer_training.evaluation.result import Evaluation
 from robosteer_training.evaluation.rollout import Manner, Trial
 from robosteer_training.evaluation.workers import Job, run_in_processes
-
-Executor = Literal["processes", "ray"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,15 +27,13 @@ class EvaluateSettings:
         manner: how the policy is run.
         num_steps: denoising steps.
         jobs: workers.
-        executor: local processes, or a Ray cluster.
         films: directory for films of failures; None for none.
     """
 
     environment: str = "cell"
-    manner: Manner = Manner()
+    manner: Manner = dataclasses.field(default_factory=Manner)
     num_steps: int = 10
     jobs: int = 2
-    executor: Executor = "processes"
     films: Path | None = None
 
     def __post_init__(self) -> None:
@@ -91,32 +87,23 @@ def evaluate(
         None if settings.films is None else str(settings.films.absolute()),
     )
     seconds, last = journal.seconds if journal else 0.0, time.monotonic()
-    with progress(f"evaluate {checkpoint.name}", len(scenes), len(scenes) - len(missing)) as advance:
-        with contextlib.closing(_run(job, missing, settings)) as trials:
-            for trial in trials:
-                now = time.monotonic()
-                spent, last = now - last, now
-                seconds += spent
-                known[trial.scene] = trial
-                if journal is not None:
-                    journal.add(trial, spent)
-                advance(trial)
+    with (
+        progress(f"evaluate {checkpoint.name}", len(scenes), len(scenes) - len(missing)) as advance,
+        contextlib.closing(run_in_processes(job, missing, settings.jobs)) as trials,
+    ):
+        for trial in trials:
+            now = time.monotonic()
+            spent, last = now - last, now
+            seconds += spent
+            known[trial.scene] = trial
+            if journal is not None:
+                journal.add(trial, spent)
+            advance(trial)
     result = Evaluation(str(checkpoint), conditions, policy, tuple(known[scene] for scene in scenes), seconds)
     if out is not None and journal is not None:
         result.save(out)
         journal.close()
     return result
-
-
-def _run(job: Job, scenes: Sequence[Scene], settings: EvaluateSettings) -> Iterator[Trial]:
-    if not scenes:
-        return
-    if settings.executor == "ray":
-        from robosteer_training.evaluation.on_ray import run_on_ray
-
-        yield from run_on_ray(job, scenes, settings.jobs)
-    else:
-        yield from run_in_processes(job, scenes, settings.jobs)
 
 
 def _identity(checkpoint: Path, rig: Rig, settings: EvaluateSettings) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -79,7 +79,9 @@ class Journal:
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
-            raise RobosteerError(f"{self.path}: cannot write ({error.strerror}); free some space, then --resume") from error
+            raise RobosteerError(
+                f"{self.path}: cannot write ({error.strerror}); free some space, then --resume"
+            ) from error
 
     def _read(self) -> None:
         text = self.path.read_bytes()

@@ -22,7 +22,7 @@ class Motion:
         rms_acceleration: rad/s², root mean square over steps and joints of the change of the commanded joint velocity
             from one step to the next, times the rate; low is smooth.
         peak_velocity: largest commanded |joint velocity|, rad/s.
-        clipped_steps: steps whose action left [-1, 1] (the gripper: [0, 1]) and was clipped.
+        clipped_steps: steps in which a normalised joint velocity left [-1, 1] and was clipped.
         overspeed_steps: steps whose command exceeded a joint's limit in the rig.
         near_limit_steps: steps in which a measured joint was within `POSITION_MARGIN_RAD` of a limit in the rig.
     """
@@ -54,8 +54,7 @@ class MotionMeter:
             velocity: (7,) rad/s, as commanded.
             frame: in which the policy acted.
         """
-        over = max(float(np.abs(action[:7]).max()) - 1, float(-action[7]), float(action[7]) - 1)
-        self._clipped += over > _ROUNDING
+        self._clipped += bool(np.abs(action[:7]).max() > 1 + _ROUNDING)
         self._overspeed += bool((np.abs(velocity) > self._velocity_max + _ROUNDING).any())
         position = frame.joint_position
         self._near += bool(((position < self._low) | (position > self._high)).any())

@@ -70,9 +70,7 @@ class Evaluation:
                 {"task": task, "variation": variation, **summary(trials)}
                 for (task, variation), trials in self.by("task", "variation").items()
             ],
-            "cells": [
-                {"grid_cell": cell, **_rate(trials)} for (cell,), trials in sorted(self.by("grid_cell").items())
-            ],
+            "cells": [{"grid_cell": cell, **_rate(trials)} for (cell,), trials in sorted(self.by("grid_cell").items())],
             "seconds": self.seconds,
             "conditions": dict(self.conditions),
             "policy": dict(self.policy),
@@ -114,7 +112,9 @@ class Evaluation:
                 f"evaluation: cannot read {path} ({error.strerror}); give a result of `robosteer evaluate --out`"
             ) from error
         except ValueError as error:
-            raise RobosteerError(f"{path}: found no JSON ({error}), expected a result of `robosteer evaluate`") from error
+            raise RobosteerError(
+                f"{path}: found no JSON ({error}), expected a result of `robosteer evaluate`"
+            ) from error
 
 
 def trial_from_json(data: Mapping[str, Any]) -> Trial:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
+
 Z_95 = 1.959963984540054
 
 
@@ -56,3 +58,47 @@ def describe_rate(successes: int, trials: int) -> str:
     """For people: `14/20 = 70 % (95 % interval 48-85 %)`."""
     low, high = wilson_interval(successes, trials)
     return f"{successes}/{trials} = {100 * successes / trials:.0f} % (95 % interval {100 * low:.0f}-{100 * high:.0f} %)"
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """p-values adjusted for their number (Holm 1979), in the order given."""
+    order, adjusted, largest = sorted(range(len(p_values)), key=lambda i: p_values[i]), [0.0] * len(p_values), 0.0
+    for rank, i in enumerate(order):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[i]))
+        adjusted[i] = largest
+    return adjusted
+
+
+def paired_bootstrap(
+    first: Sequence[bool],
+    second: Sequence[bool],
+    groups: Sequence[object],
+    *,
+    samples: int = 10_000,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """95 % percentile interval of the difference of two success rates, second minus first.
+
+    Pairs are drawn again by group: trials in one grid cell resemble each other, so the cells are what was sampled.
+
+    Args:
+        first: success of policy one, per scene.
+        second: success of policy two, same scenes, same order.
+        groups: what each scene belongs to; all different where every scene stands for itself.
+        samples: draws.
+        seed: of the draws.
+
+    Returns:
+        (low, high), in [-1, 1].
+    """
+    if not len(first) == len(second) == len(groups) > 0:
+        raise ValueError(f"first has {len(first)} trials, second {len(second)}, groups {len(groups)}")
+    known = {group: i for i, group in enumerate(dict.fromkeys(groups))}
+    gain, count = np.zeros(len(known)), np.zeros(len(known))
+    for a, b, group in zip(first, second, groups, strict=True):
+        gain[known[group]] += int(b) - int(a)
+        count[known[group]] += 1
+    picks = np.random.default_rng(seed).integers(len(known), size=(samples, len(known)))
+    differences = gain[picks].sum(1) / count[picks].sum(1)
+    low, high = np.quantile(differences, [0.025, 0.975])
+    return float(low), float(high)

@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import multiprocessing
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from robosteer_rig.frame import Frame
 
-# Each worker keeps to one core: XLA's own threads would fight over the same ones, and sums would depend on their number.
+# Each worker keeps to one core: XLA's threads would fight over the same ones, and sums would depend on their number.
 XLA_FLAGS = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
 
 
@@ -102,12 +102,14 @@ def _run(scene: Scene) -> Trial | RobosteerError | None:
         return RobosteerError(str(error))
 
 
-def run_in_processes(job: Job, scenes: Sequence[Scene], jobs: int) -> Iterator[Trial]:
+def run_in_processes(job: Job, scenes: Sequence[Scene], jobs: int) -> Generator[Trial, None, None]:
     """Try all scenes in `jobs` processes; trials come as they finish.
 
     Raises:
         RobosteerError: a scene that the environment refuses; a worker that died.
     """
+    if not scenes:
+        return
     # A forked child would inherit the threads' locks of numpy, JAX or OpenGL in whatever state they are.
     context = multiprocessing.get_context("spawn")
     stop = context.Event()
