@@ -1,4 +1,4 @@
-"""Try a policy in closed loop on a grid of placements; `compare` compares policies on the same scenes."""
+"""Try a policy in closed loop on a grid of placements; `compare` policies, `guide` trials on a real robot."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 class Arguments:
     """Try a policy in closed loop on a grid of placements and report success with 95 % intervals.
 
-    `robosteer evaluate compare` compares results.
+    `robosteer evaluate compare` compares results; `robosteer evaluate guide` leads through the same protocol on a real
+    robot.
     """
 
     checkpoint: Annotated[Path, tyro.conf.arg(aliases=["--policy"])]
@@ -73,6 +74,10 @@ def main(argv: list[str]) -> int:
         from robosteer_training.commands.evaluate_compare import main as compare
 
         return compare(argv[1:])
+    if argv and argv[0] == "guide":
+        from robosteer_training.commands.evaluate_guide import main as guide
+
+        return guide(argv[1:])
     arguments = tyro.cli(Arguments, args=argv, prog="robosteer evaluate")
     result = _evaluate(arguments)
     if arguments.json:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 from robosteer_rig.environment import Scene
 from robosteer_rig.errors import RobosteerError
+from robosteer_training.evaluation.lines import append_line, read_lines
 from robosteer_training.evaluation.result import Evaluation, trial_from_json
 from robosteer_training.evaluation.rollout import Trial
 
@@ -54,8 +54,7 @@ class Journal:
         if self.path.exists():
             self._read()
         else:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._append({"schema": SCHEMA, "identity": identity})
+            append_line(self.path, {"schema": SCHEMA, "identity": identity})
 
     def add(self, trial: Trial, seconds: float) -> None:
         """Take note of a trial; it is on disk when this returns.
@@ -66,30 +65,15 @@ class Journal:
         """
         self.known[trial.scene] = trial
         self.seconds += seconds
-        self._append({"trial": dataclasses.asdict(trial), "seconds": seconds})
+        append_line(self.path, {"trial": dataclasses.asdict(trial), "seconds": seconds})
 
     def close(self) -> None:
         """The result file is written: the journal has served."""
         self.path.unlink(missing_ok=True)
 
-    def _append(self, record: dict[str, Any]) -> None:
-        try:
-            with self.path.open("a") as file:
-                file.write(json.dumps(record) + "\n")
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError as error:
-            raise RobosteerError(
-                f"{self.path}: cannot write ({error.strerror}); free some space, then --resume"
-            ) from error
-
     def _read(self) -> None:
-        text = self.path.read_bytes()
-        whole = text[: text.rfind(b"\n") + 1]
-        if whole != text:  # what follows the last line break was cut short, and must not be joined to the next line
-            os.truncate(self.path, len(whole))
         try:
-            header, *records = [json.loads(line) for line in whole.splitlines()]
+            header, *records = read_lines(self.path)
             if header["schema"] != SCHEMA:
                 raise ValueError(header["schema"])
             trials = [(trial_from_json(r["trial"]), float(r["seconds"])) for r in records]
