@@ -2,12 +2,15 @@
 
 Regressions pinned: the arm went on with the last velocity after its policy or its guard had been killed; a policy
 killed with SIGKILL could take over again without a person; a checkpoint of another rig only failed after minutes of
-compiling; an ended policy left a fault behind.
+compiling; an ended policy left a fault behind; the doctor believed in a guard that had been killed.
 """
 
 import dataclasses
+import json
 import os
 import signal
+import subprocess
+import sys
 import time
 
 import numpy as np
@@ -127,6 +130,48 @@ def test_the_arm_rests_when_the_guard_is_killed_and_after_an_ordinary_stop(loop,
 
     loop.policy.send_signal(signal.SIGTERM)
     assert loop.policy.wait(DEADLINE_S) == 0
+
+
+def doctor(world, rig, *options):
+    """Exit code and output of the real command."""
+    code = "import sys; from robosteer_policy.commands.doctor import main; raise SystemExit(main(sys.argv[1:]))"
+    command = [sys.executable, "-c", code, rig, "--seconds", "3", *options]
+    environment = world.environment | {"COLUMNS": "200"}
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=DEADLINE_S)
+    assert not ended.stderr, ended.stderr
+    return ended.returncode, ended.stdout
+
+
+def test_the_doctor_sees_a_whole_stack_and_misses_a_guard_that_was_killed(loop, world, patient_rig, checkpoint):
+    status, output = doctor(world, patient_rig, "--checkpoint", checkpoint, "--json")
+    findings = json.loads(output)["findings"]
+    verdicts = {(finding["area"], finding["what"]): finding["verdict"] for finding in findings}
+    for what in (
+        ("checkpoint", "contract"),
+        ("guard", "alive"),
+        ("guard", "no fault"),
+        ("guard", "alone"),
+        ("graph", "policy"),
+        ("controller", "listens"),
+    ):
+        assert verdicts[what] == "ok", what
+    streams = load_rig(patient_rig).observation_topics()
+    said = {what.split()[0] for area, what in verdicts if area == "graph"}
+    assert said >= set(streams), "every stream has its line"
+    # How fast a busy machine renders decides the rates, and so the exit code; nothing else may fail.
+    failed = {key for key, verdict in verdicts.items() if verdict == "fail"}
+    assert all(area == "graph" and what.split()[0] in streams for area, what in failed)
+    assert status == (1 if failed else 0)
+
+    os.kill(loop.guard.pid, signal.SIGKILL)
+    loop.guard.wait()
+    status, table = doctor(world, patient_rig)
+    assert status == 1
+    (line,) = [line for line in table.splitlines() if "alive" in line]
+    assert "fail" in line
+    assert "nothing heard" in line
+    assert "start the guard" in line
+    assert table.strip().endswith("do not move")
 
 
 def test_a_checkpoint_of_another_rig_is_refused_in_one_line(world, tmp_path, checkpoint):
