@@ -58,6 +58,12 @@ def generate_launch_description() -> LaunchDescription:
         DeclareLaunchArgument(
             "execute_steps", default_value="8", description="actions of a chunk used before the next one takes over"
         ),
+        DeclareLaunchArgument(
+            "overrun_steps", default_value="1", description="actions still executed when the next chunk is late"
+        ),
+        DeclareLaunchArgument(
+            "stall_s", default_value="0.5", description="a late chunk ends the run after this long at rest, s"
+        ),
         DeclareLaunchArgument("seed", default_value="0", description="seed of the simulated scene"),
         DeclareLaunchArgument(
             "publish_clock", default_value="false", choices=["true", "false"], description="run on simulated time"
@@ -144,6 +150,8 @@ def generate_launch_description() -> LaunchDescription:
                 "auto_enable": typed("auto_enable", bool),
                 "execute_steps": typed("execute_steps", int),
                 "execution": typed("execution", str),
+                "overrun_steps": typed("overrun_steps", int),
+                "stall_s": typed("stall_s", float),
                 "server": typed("server", str),
                 "preset_dir": typed("preset_dir", str),
                 "allow_unbound_presets": typed("allow_unbound_presets", bool),

@@ -11,6 +11,7 @@ import numpy as np
 
 from robosteer_policy.agent import why_stale
 from robosteer_policy.chunks import Action, Strategy
+from robosteer_policy.lateness import Lateness
 from robosteer_policy.requests import Outcome, Request, Steering
 from robosteer_rig.errors import RobosteerError
 from robosteer_rig.frame import Frame
@@ -75,6 +76,11 @@ class Inference(Protocol):
         """Expected duration of an inference."""
         ...
 
+    @property
+    def slow_ns(self) -> int:
+        """Duration of an inference that is slow, and nothing is wrong yet."""
+        ...
+
     def ask(self, request: Request) -> None:
         """Start an inference."""
         ...
@@ -110,6 +116,7 @@ class Acting:
         attention: asked at each inference whether somebody wants to see where the model looks.
         may_move: asked before and during a run whether anybody would obey; returns why not.
         chunks: accepted since the start.
+        lateness: what is done when the next chunk does not come; None takes its defaults.
     """
 
     def __init__(
@@ -123,6 +130,7 @@ class Acting:
         steering: Callable[[], Steering] = Steering,
         may_move: Callable[[], str] = lambda: "",
         attention: Callable[[], bool] = lambda: False,
+        lateness: Lateness | None = None,
     ) -> None:
         self._rig = rig
         self._frames = frames
@@ -134,6 +142,7 @@ class Acting:
         self._farewell = False
         self._sequence = 0
         self._pending: Result | None = None
+        self.lateness = lateness or Lateness(round(1e9 / rig.action.rate_hz))
         self.instruction = instruction
         self.steering, self.may_move, self.attention = steering, may_move, attention
         self.state = State.LOADING
@@ -161,6 +170,7 @@ class Acting:
             return f"enable: the arm moves at {fastest:.2f} rad/s, expected less than {STILL_RAD_PER_S}"
         self._run += 1
         self._blind_steps = 0
+        self.lateness.begin()
         self._strategy = self._make_strategy()
         self.state, self.reason = State.RUNNING, "acting"
         return ""
@@ -203,7 +213,11 @@ class Acting:
         self._blind_steps = 0
         if not self._inference.busy and self._strategy.due(now_ns, self._inference.latency_ns):
             self._ask(frame, now_ns)
-        return Step(self._strategy.action(now_ns), finished, accepted)
+        if trouble := self.lateness.stalled(now_ns):
+            self.stop(trouble)
+            return Step(self.last_word(), finished, accepted)
+        late = self.lateness.late(now_ns)
+        return Step(self._rest() if late else self._strategy.action(now_ns), finished, accepted)
 
     def watch(self, now_ns: int) -> Action | None:
         """Between two steps: rest at once when something is wrong that need not wait; None when all is well."""
@@ -211,12 +225,15 @@ class Acting:
             return None
         self._pending = self._pending or self._inference.take()
         failed = self._pending is not None and self._pending.request.run == self._run and self._pending.trouble
-        if trouble := self.may_move() or failed:
+        waiting = self._pending is None
+        if trouble := self.may_move() or failed or (waiting and self.lateness.stalled(now_ns)):
             self.stop(trouble)
             return self.last_word()
-        return self._rest() if self._frames.stale_at(now_ns) else None
+        late = waiting and self.lateness.late(now_ns)
+        return self._rest() if late or self._frames.stale_at(now_ns) else None
 
     def _ask(self, frame: Frame, now_ns: int) -> None:
+        self.lateness.asked(now_ns, self._inference.slow_ns)
         self._sequence += 1
         continuation = self._strategy.continues(now_ns, self._inference.latency_ns)
         steering, attention = self.steering(), self.attention()
@@ -242,6 +259,7 @@ class Acting:
         if result is None or result.outcome is None or not self._strategy.offer(result.outcome.chunk, now_ns):
             return False
         self.chunks += 1
+        self.lateness.accepted()
         return True
 
     def _end(self, state: State, reason: str) -> None:

@@ -95,12 +95,11 @@ class Synchronous:
     """Execute n of H actions, then stand still while the next chunk is computed (DROID's evaluation).
 
     A chunk begins when it arrives, so inference time does not eat actions; the price is a pause between chunks, in
-    which rest is commanded for at most `patience_ns` after the last action.
+    which rest is commanded.
     """
 
-    def __init__(self, execute_steps: int, *, patience_ns: int = 1_000_000_000) -> None:
+    def __init__(self, execute_steps: int) -> None:
         self._steps = execute_steps
-        self._patience_ns = patience_ns
         self._chunk: Chunk | None = None
         self._start_ns = 0
 
@@ -119,8 +118,7 @@ class Synchronous:
         index = index_at(self._start_ns, chunk.period_ns, min(self._steps, chunk.horizon), now_ns)
         if index is not None:
             return _take(chunk, index)
-        pausing = 0 <= now_ns - self._end_ns(chunk) < self._patience_ns
-        return Action(np.zeros(chunk.velocity.shape[1]), None, chunk.stamp_ns, -1) if pausing else None
+        return Action(np.zeros(chunk.velocity.shape[1]), None, chunk.stamp_ns, -1)
 
     def due(self, now_ns: int, latency_ns: int) -> bool:
         """See `Strategy`: only when the present chunk is done, from an observation of the resting arm."""

@@ -21,6 +21,10 @@ class Timing:
         """Median in s; `default` before the first."""
         return float(np.median(self._seconds)) if self._seconds else default
 
+    def quantile_s(self, share: float) -> float:
+        """Duration that a share of the recent ones did not exceed, in s; 0 before the first."""
+        return float(np.quantile(self._seconds, share)) if self._seconds else 0.0
+
     def milliseconds(self) -> dict[str, float]:
         """{p50, p95, p99, max} in ms; empty before the first."""
         if not self._seconds:

@@ -50,6 +50,11 @@ class Worker:
         """Median duration of recent inferences."""
         return int(self.latency.median_s() * 1e9)
 
+    @property
+    def slow_ns(self) -> int:
+        """Duration that one recent inference in twenty exceeded."""
+        return int(self.latency.quantile_s(0.95) * 1e9)
+
     def start(self) -> None:
         """Begin to load."""
         self._thread.start()

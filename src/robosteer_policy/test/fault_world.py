@@ -4,111 +4,36 @@ import dataclasses
 import itertools
 import json
 import signal
+import socket
 import time
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray
 from sensor_msgs.msg import JointState
-from std_msgs.msg import String
+from std_msgs.msg import Float64, String
 from std_srvs.srv import SetBool
 
 from robosteer_rig.rig import load_rig
 
+from .fault_sources import CAMERA, CLOCK, POLICY, SERVER, SHORT_LEASE, STAND_IN, STRANGER
 from .graph import DEADLINE_S, Probe
 from .panda import RIG
 
-CELL, GUARD = "robosteer_sim.nodes.cell", "robosteer_policy.nodes.guard"
+CELL, GUARD, NODE = (f"robosteer_{name}" for name in ("sim.nodes.cell", "policy.nodes.guard", "policy.nodes.policy"))
 # How fast joint 1 swings, and what counts as rest (the settling of a simulated servo).
 SPEED, STILL = 1.0, 0.03
-# The policy node as it is, with a model that swings joint 1 and obeys the instruction "fault <kind>".
-POLICY = """
-import time
-import numpy as np
-import robosteer_policy.nodes.policy as module
-from robosteer_policy.worker import Worker
 
-class Light:
-    fingerprint = ""
-    def origin(self):
-        return {"checkpoint": "light"}
-    def load(self, rig):
-        return self
-    sign = 1.0
-    def actions(self, observation, request, *, steered, executed=True):
-        if abs(observation["observation/joint_position"][0]) > 0.7:
-            self.sign = -np.sign(observation["observation/joint_position"][0])
-        actions = np.zeros((10, 8))
-        actions[:, 0] = self.sign / 3.0
-        if request.instruction == "fault nan":
-            actions[3, 2] = np.nan
-        if request.instruction == "fault shape":
-            actions = actions[:, :7]
-        if request.instruction == "fault stall":
-            time.sleep(2.0)
-        return actions
 
-class Network(Worker):
-    # Results as a bad network delivers them: doubled, or an old one after a new one.
-    old, waiting = None, []
-    def take(self):
-        result = super().take()
-        if result is not None:
-            again = {"fault duplicate": result, "fault reorder": self.old}.get(result.request.instruction)
-            self.waiting = [*self.waiting, result, *([] if again is None else [again])]
-            self.old = result
-        return self.waiting.pop(0) if self.waiting else None
+def free_port():
+    """A TCP port that nobody uses now."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
 
-module.make_source = lambda values, presets: Light()
-module.Worker = Network
-raise SystemExit(module.main())
-"""
-# One camera: noisy pictures at 30 Hz; the parameter `mode` makes it freeze or show another camera's frame.
-CAMERA = """
-import io, sys
-import numpy as np, rclpy
-from PIL import Image
-from sensor_msgs.msg import CompressedImage
-rclpy.init()
-node = rclpy.create_node("camera")
-topics = node.declare_parameter("topics", [""]).value
-names = node.declare_parameter("names", [""]).value
-node.declare_parameter("mode", "good")
-publishers = [node.create_publisher(CompressedImage, topic, 10) for topic in topics]
-pictures, count = [], 0
-for seed in range(8):
-    out = io.BytesIO()
-    noise = np.random.default_rng(seed).integers(0, 255, (180, 320, 3), dtype=np.uint8)
-    Image.fromarray(noise).save(out, "JPEG", quality=40)
-    pictures.append(out.getvalue())
-def show():
-    global count
-    mode = node.get_parameter("mode").value
-    count += mode != "frozen"
-    shown = names[::-1] if mode == "swapped" else names
-    for publisher, name in zip(publishers, shown):
-        message = CompressedImage(format="jpeg", data=pictures[count % 8])
-        message.header.stamp = node.get_clock().now().to_msg()
-        message.header.frame_id = name + "_left_camera_frame_optical"
-        publisher.publish(message)
-node.create_timer(1 / 30, show)
-rclpy.spin(node)
-"""
-# Somebody else's program: sends thousands of commands a second when it gets SIGUSR1.
-STRANGER = """
-import array, signal, time, rclpy
-signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
-from sensor_msgs.msg import JointState
-rclpy.init()
-node = rclpy.create_node("stranger")
-publisher = node.create_publisher(JointState, "/robosteer/policy/command", 10)
-message = JointState(name=[f"panda_joint{i}" for i in range(1, 8)], velocity=array.array("d", [2.0] * 7))
-signal.sigwait({signal.SIGUSR1})
-while True:
-    for _ in range(10):
-        message.header.stamp = node.get_clock().now().to_msg()
-        publisher.publish(message)
-    time.sleep(0.005)
-"""
+
+def listens(port):
+    """Whether somebody accepts connections there."""
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
 
 
 def write_rigs(folder):
@@ -128,16 +53,30 @@ def write_rigs(folder):
 
 
 class FaultWorld:
-    """Starts what is missing, moves the arm, and measures how it comes to rest."""
+    """Starts what is missing, moves the arm, and measures how it comes to rest.
 
-    def __init__(self, world, folder):
+    Args:
+        world: the graph.
+        folder: for files.
+        sim_time: let the graph's time be what the process `clock` says.
+
+    Attributes:
+        source: who commands: the node `policy` with its light model, a `client` of a policy server, or a `stand-in`.
+        records: (monotonic time in s, content) of every record of an inference.
+    """
+
+    def __init__(self, world, folder, *, sim_time=False):
         self.world, self.probe = world, Probe(world, plays_arm=False)
         self.cell_rig, self.rig = write_rigs(folder)
+        self.lease = folder / "lease.xml"
+        self.lease.write_text(SHORT_LEASE)
         self.said, self.diagnoses, self.processes, self.records = [], {}, {}, []
+        self.source, self.sim_time, self.port = "policy", sim_time, free_port()
         node = self.probe.node
         node.create_subscription(JointState, "/robosteer/policy/command", self._hear, 100)
         node.create_subscription(DiagnosticArray, "/diagnostics", self._diagnose, 20)
-        node.create_subscription(String, "/robosteer/policy/chunk_record", self.records.append, 20)
+        node.create_subscription(String, "/robosteer/policy/chunk_record", self._note, 20)
+        self.jump = node.create_publisher(Float64, "/jump", 10)
         self.enabling = node.create_client(SetBool, "/policy/enable")
         self.instruction = node.create_publisher(String, "/policy/instruction", 10)
         self.prepare()
@@ -145,27 +84,51 @@ class FaultWorld:
     def _hear(self, message):
         self.said.append((time.monotonic(), np.array(message.velocity)))
 
+    def _note(self, message):
+        self.records.append((time.monotonic(), json.loads(message.data)))
+
     def _diagnose(self, message):
         for status in message.status:
             self.diagnoses[status.name] = status.message
 
     def prepare(self):
         """Start every process that is not running."""
-        guard = {"rig": self.rig, "source": "policy", "silence_s": 0.2}
-        policy = {"rig": self.rig, "checkpoint": "light", "instruction": "swing", "execute_steps": 1}
+        time_of = {"use_sim_time": self.sim_time}
+        guard = {"rig": self.rig, "source": "policy", "silence_s": 0.2, **time_of}
+        policy = {"rig": self.rig, "instruction": "swing", "execute_steps": 1, **time_of}
         names = ["left", "wrist"]
-        camera = {"names": names, "topics": [f"/light/{name}/image/compressed" for name in names]}
+        camera = {"names": names, "topics": [f"/light/{name}/image/compressed" for name in names], **time_of}
+        server = {"server": f"ws://127.0.0.1:{self.port}"}
+        sources = {
+            "policy": lambda: self.world.start(POLICY, {**policy, "checkpoint": "light"}),
+            "client": lambda: self.world.start_node(NODE, **policy, **server),
+            "stand-in": lambda: self.world.start(STAND_IN, time_of, FASTDDS_DEFAULT_PROFILES_FILE=str(self.lease)),
+        }
         starts = {
-            "cell": lambda: self.world.start_node(CELL, rig=self.cell_rig, distractors=["none"]),
+            "cell": lambda: self.world.start_node(CELL, rig=self.cell_rig, distractors=["none"], **time_of),
             "guard": lambda: self.world.start_node(GUARD, **guard),
-            "policy": lambda: self.world.start(POLICY, policy),
             "camera": lambda: self.world.start(CAMERA, camera),
-            "stranger": lambda: self.world.start(STRANGER),
+            **({"stranger": lambda: self.world.start(STRANGER)} if self.source == "policy" else {}),
+            **({"clock": lambda: self.world.start(CLOCK)} if self.sim_time else {}),
+            **({"server": self._serve} if self.source == "client" else {}),
+            "policy": sources[self.source],
         }
         for name, start in starts.items():
             if name not in self.processes or self.processes[name].poll() is not None:
                 self.processes[name] = start()
                 self.probe.status.pop(f"{name}/status", None)
+
+    def _serve(self):
+        process = self.world.start(SERVER, words=[str(self.port)])
+        self.probe.until(lambda: listens(self.port), "the policy server")
+        return process
+
+    def command_by(self, source):
+        """Let somebody else be the policy."""
+        if source != self.source:
+            # An entry of a killed process would stay in the graph for its lease.
+            self.signal("policy", signal.SIGTERM)
+            self.source = source
 
     def begin(self):
         """Arm and enable, as often as it takes, until the measured arm moves at full speed."""
@@ -202,7 +165,7 @@ class FaultWorld:
 
     def signal(self, name, number):
         self.processes[name].send_signal(number)
-        if number == signal.SIGKILL:
+        if number in (signal.SIGKILL, signal.SIGTERM):
             # Listening meanwhile: samples are timed when they arrive.
             self.probe.until(lambda: self.processes[name].poll() is not None, f"the end of {name}")
 
@@ -232,7 +195,7 @@ class FaultWorld:
 
     def accepted(self):
         """Whether each inference so far was executed."""
-        return [json.loads(message.data)["accepted"] for message in self.records]
+        return [record["accepted"] for _, record in self.records]
 
     def close(self):
         self.probe.close()

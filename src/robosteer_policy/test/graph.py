@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,14 +61,20 @@ class Graph:
         # A ROS environment's Python that starts another one must not tell it that its libraries are set up already.
         self.environment.pop("_ROS_WHEELS_BOOTSTRAP_COMPLETE", None)
 
-    def start(self, code: str, parameters: Mapping[str, Any] | None = None) -> subprocess.Popen[str]:
-        """Run Python code in the domain, with ROS parameters."""
+    def start(
+        self, code: str, parameters: Mapping[str, Any] | None = None, *, words: Sequence[str] = (), **environment: str
+    ) -> subprocess.Popen[str]:
+        """Run Python code in the domain, with ROS parameters, other arguments, and more environment."""
         options = [f"-p{name}:={json.dumps(value)}" for name, value in (parameters or {}).items()]
         pairs = [part for option in options for part in ("-p", option[2:])]
         arguments = ["--ros-args", *pairs] if pairs else []
         log = (self.tmp_path / f"process{len(self.processes)}.log").open("w")
         process = subprocess.Popen(
-            [sys.executable, "-c", code, *arguments], env=self.environment, stdout=log, stderr=log, text=True
+            [sys.executable, "-c", code, *words, *arguments],
+            env=self.environment | environment,
+            stdout=log,
+            stderr=log,
+            text=True,
         )
         self.processes.append(process)
         return process

@@ -120,7 +120,7 @@ def test_stale_inputs_are_named_with_age_and_limit():
 class Bench:
     """`Acting` with inputs and an inference that the test answers by hand."""
 
-    ready, busy, latency_ns = True, False, 50 * MS
+    ready, busy, latency_ns, slow_ns = True, False, 50 * MS, 90 * MS
 
     def __init__(self):
         self.now = 1000 * MS

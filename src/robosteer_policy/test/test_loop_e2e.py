@@ -32,6 +32,7 @@ STILL = 0.02
 # A busy machine must not decide these tests: what is not under test is given time. How soon the guard slews to rest
 # (hold_s) is under test and keeps its default; silence_s only says when silence is latched.
 PATIENT = {"joint_state_s": 3.0, "controller_s": 3.0, "frozen_s": 3.0, "silence_s": 1.0}
+PATIENT_POLICY = {"stall_s": 60.0}
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +63,13 @@ class Loop:
         self.cell = world.start_node(CELL, rig=rig, distractors=["none"])
         self.guard = world.start_node(GUARD, rig=rig, source="policy", **PATIENT)
         self.policy = world.start_node(
-            POLICY, rig=rig, checkpoint=checkpoint, instruction="pick up red cube", num_steps=2, execute_steps=4
+            POLICY,
+            rig=rig,
+            checkpoint=checkpoint,
+            instruction="pick up red cube",
+            num_steps=2,
+            execute_steps=4,
+            **PATIENT_POLICY,
         )
         self.enabling = self.probe.node.create_client(SetBool, "/policy/enable")
         self.stopping = self.probe.node.create_client(Trigger, "/policy/stop")

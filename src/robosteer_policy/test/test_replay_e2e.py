@@ -19,7 +19,7 @@ from robosteer_policy.replay import Recording
 
 from .graph import Probe, graph
 from .test_inference import PRESETS
-from .test_loop_e2e import CELL, GUARD, PATIENT, POLICY, patient_rig
+from .test_loop_e2e import CELL, GUARD, PATIENT, PATIENT_POLICY, POLICY, patient_rig
 from .tiny import tiny_checkpoint
 
 pytestmark = pytest.mark.slow
@@ -75,7 +75,7 @@ def run(world, rig, checkpoint, presets, out):
     world.start_node(FOLLOWER)
     looks = []
     parameters = {"instruction": "pick up red cube", "num_steps": 2, "execute_steps": 2, "preset_dir": str(presets)}
-    parameters["attention_heads"] = "0.1 1.0"
+    parameters |= {"attention_heads": "0.1 1.0", **PATIENT_POLICY}
     world.start_node(POLICY, rig=rig, checkpoint=checkpoint, **parameters)
 
     def recorder():

@@ -22,6 +22,7 @@ from std_srvs.srv import SetBool, Trigger
 from robosteer_policy.acting import Acting, State
 from robosteer_policy.camera_watch import CameraWatch
 from robosteer_policy.chunks import Action
+from robosteer_policy.lateness import Lateness
 from robosteer_policy.nodes import policy_messages as messages
 from robosteer_policy.nodes.guard_listener import GuardListener
 from robosteer_policy.nodes.parameters import declare
@@ -68,6 +69,7 @@ class PolicyNode(StoppableNode):
             steering=self._steering.present,
             may_move=self._guard.trouble,
             attention=lambda: self._views.attention_wanted(),
+            lateness=Lateness(round(1e9 / self._rig.action.rate_hz), values["overrun_steps"], values["stall_s"]),
         )
         self._auto_enable: bool = values["auto_enable"]
         self._intervals = Timing()
@@ -232,6 +234,7 @@ class PolicyNode(StoppableNode):
             "instruction": self._acting.instruction,
             "chunks": self._acting.chunks,
             "commands": self._commands,
+            "pauses": self._acting.lateness.pauses,
             "latency_ms": self._worker.latency.milliseconds(),
             "interval_ms": self._intervals.milliseconds(),
         }

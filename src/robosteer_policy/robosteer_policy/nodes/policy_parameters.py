@@ -7,6 +7,7 @@ from typing import Any
 
 from robosteer_policy.attending import parse_heads
 from robosteer_policy.chunks import Asynchronous, Strategy, Synchronous
+from robosteer_policy.lateness import OVERRUN_STEPS, STALL_S
 from robosteer_policy.nodes.parameters import Parameter
 from robosteer_policy.sources import CheckpointSource, RemoteSource, Source, require_source
 from robosteer_policy.steering.mixer import Mixer
@@ -31,6 +32,8 @@ PARAMETERS = (
     Parameter("auto_enable", False, "start acting as soon as the model and every input are there; for simulation"),
     Parameter("execution", "asynchronous", f"how chunks are executed: {', '.join(STRATEGIES)}"),
     Parameter("execute_steps", 8, "actions of a chunk that are used before the next one takes over; 1 replans always"),
+    Parameter("overrun_steps", OVERRUN_STEPS, "actions still executed after the next chunk should have taken over"),
+    Parameter("stall_s", STALL_S, "the run ends after this long at rest because the next chunk does not come, s"),
     Parameter("num_steps", 10, "flow steps per inference"),
     Parameter("seed", 0, "of the sampling noise"),
     Parameter("preset_dir", "", "directory of steering presets (*.yaml); empty for none"),
