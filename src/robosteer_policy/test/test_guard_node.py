@@ -2,19 +2,22 @@
 
 Regressions pinned: zeros were published after the context had been invalidated (rclpy's own signal handlers) and never
 arrived; a policy killed with SIGKILL left the last velocity standing; a stranger's NaN passed because only the
-length was checked; a second Ctrl-C during the shutdown ended in a traceback.
+length was checked; a second Ctrl-C during the shutdown ended in a traceback; one message with a stamp before 1970, as a
+graph on simulated time sends before its first /clock, ended the guard.
 """
 
+import array
 import os
 import signal
 import time
 
 import numpy as np
 import pytest
+from sensor_msgs.msg import JointState
 from std_srvs.srv import SetBool
 
 from .graph import DEADLINE_S, Probe, graph, time_to_rest
-from .panda import JOINTS, RIG
+from .panda import JOINTS, READY, RIG
 
 GUARD = "robosteer_policy.nodes.guard"
 # Tests share two cores with others: what is not under test is given time. Rest does not wait for silence_s.
@@ -98,6 +101,26 @@ def test_bad_commands_never_reach_the_arm(world, probe, velocity, names, source,
     assert probe.guard()["state"] == state
     assert len(probe.commands) > 10
     assert all(np.array_equal(v, np.zeros(7)) for _, v in probe.commands)
+
+
+def test_a_stamp_before_1970_is_dropped_and_ends_nobody(world, probe):
+    guard = world.start_node(GUARD, source="policy", **PATIENT)
+    probe.arm()
+    probe.say([0.0] * 7)
+    command = JointState(name=list(JOINTS), velocity=array.array("d", [1.0] * 7))
+    state = JointState(name=list(JOINTS), position=array.array("d", READY + 1.0))
+    command.header.stamp.sec = state.header.stamp.sec = -1
+    states = probe.node.create_publisher(JointState, "/joint_states", 10)
+    probe.until(lambda: states.get_subscription_count() > 0, "the guard's subscription")
+
+    def refused():
+        states.publish(state)
+        probe.publishers["/robosteer/policy/command"].publish(command)
+        return {"rejected joint states", "rejected policy: stamp ms old"} <= probe.guard()["counters"].keys()
+
+    probe.until(refused, "both refusals")
+    assert guard.poll() is None
+    assert not probe.moving(1e-12)
 
 
 def test_sigterm_while_moving_slews_to_zero_and_repeats_it(world, probe):

@@ -18,7 +18,6 @@ from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
 from rclpy.parameter import Parameter as RosParameter
 from rclpy.subscription import MessageInfo
-from rclpy.time import Time
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64, String
 from std_srvs.srv import SetBool
@@ -38,6 +37,7 @@ from robosteer_policy.nodes.qos import LATCHED, RELIABLE
 from robosteer_policy.nodes.running import StoppableNode, run_node
 from robosteer_rig.errors import RobosteerError
 from robosteer_rig.rig import load_rig
+from robosteer_rig.units import stamp_ns
 
 # So many periods of zeros are sent before the node ends: the controller's subscription is best effort.
 LAST_ZEROS = 50
@@ -143,7 +143,7 @@ class GuardNode(StoppableNode):
     def _command_callback(self, source: Source) -> Callable[[JointState, MessageInfo], None]:
         def receive(message: JointState, info: MessageInfo) -> None:
             command = Command(
-                Time.from_msg(message.header.stamp).nanoseconds,
+                stamp_ns(message.header.stamp.sec, message.header.stamp.nanosec),
                 list(message.name),
                 message.velocity,
                 foreign=bool(len(message.position) or len(message.effort)),
@@ -160,8 +160,9 @@ class GuardNode(StoppableNode):
         return receive
 
     def _on_joint_state(self, message: JointState) -> None:
-        stamp_ns = Time.from_msg(message.header.stamp).nanoseconds
-        self._gate.on_joint_state(stamp_ns, list(message.name), message.position, message.velocity, self._now())
+        # `Time` raises for a time before 1970; nothing that a stranger sends may end this node.
+        at_ns = stamp_ns(message.header.stamp.sec, message.header.stamp.nanosec)
+        self._gate.on_joint_state(at_ns, list(message.name), message.position, message.velocity, self._now())
 
     def _tick(self) -> None:
         now = self._now()

@@ -14,7 +14,6 @@ from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
 from rclpy.duration import Duration as RosDuration
 from rclpy.parameter import Parameter as RosParameter
-from rclpy.time import Time
 from sensor_msgs.msg import CompressedImage, Image, JointState
 from std_msgs.msg import Float64, String
 from std_srvs.srv import SetBool, Trigger
@@ -36,6 +35,7 @@ from robosteer_policy.worker import Worker
 from robosteer_rig.align import Aligner
 from robosteer_rig.errors import RobosteerError
 from robosteer_rig.rig import load_rig
+from robosteer_rig.units import stamp_ns
 
 # The present action is repeated so often between two actions: the guard notices a dead policy after
 # `action.command_timeout_s`, not after one and a half actions.
@@ -118,11 +118,11 @@ class PolicyNode(StoppableNode):
 
     def _look(self, stream: str, message: Any) -> str:
         """What a fresh and well-formed message still shows to be wrong."""
-        stamp_ns = Time.from_msg(message.header.stamp).nanoseconds
+        at_ns = stamp_ns(message.header.stamp.sec, message.header.stamp.nanosec)
         if stream in self._rig.cameras:
-            return self._watch.see(stream, message.header.frame_id, memoryview(message.data), stamp_ns)
+            return self._watch.see(stream, message.header.frame_id, memoryview(message.data), at_ns)
         if self._rig.arm.joints[0] in message.name and len(message.velocity):
-            self._watch.moves(float(np.abs(message.velocity).max()), stamp_ns)
+            self._watch.moves(float(np.abs(message.velocity).max()), at_ns)
         return ""
 
     def _now_ns(self) -> int:
