@@ -102,6 +102,11 @@ def generate_launch_description() -> LaunchDescription:
             description="layer.head ... whose attention can be seen; empty for none",
         ),
         DeclareLaunchArgument(
+            "cluster_overlay",
+            default_value="",
+            description="preset whose activation by the pictures can be seen; empty for none",
+        ),
+        DeclareLaunchArgument(
             "shadow",
             default_value="",
             choices=["", "plain", "steered"],
@@ -156,6 +161,7 @@ def generate_launch_description() -> LaunchDescription:
                 "preset_dir": typed("preset_dir", str),
                 "allow_unbound_presets": typed("allow_unbound_presets", bool),
                 "attention_heads": typed("attention_heads", str),
+                "cluster_overlay": typed("cluster_overlay", str),
                 "shadow": typed("shadow", str),
                 "use_sim_time": typed("publish_clock", bool),
             }

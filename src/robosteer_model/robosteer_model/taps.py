@@ -52,6 +52,7 @@ class Tap:
             Suffix: `suffix.first`, `suffix.last`, `state` (pi0), `action[<i>]`, `actions`, `all`. None takes
             `prefix.last` or `suffix.first`. A single token drops the token axis.
         mean: average over the chosen tokens inside the layer (valid ones only is the caller's choice of `at`).
+        units: entries of the last axis to return, in this order (of an FFN tap: its value vectors); None for all.
         label: key of the result; None for `name`. Needed when one name is read at several positions.
     """
 
@@ -59,6 +60,7 @@ class Tap:
     layers: tuple[int, ...] | None = None
     at: str | None = None
     mean: bool = False
+    units: tuple[int, ...] | None = None
     label: str | None = None
 
     def __post_init__(self) -> None:
@@ -176,7 +178,14 @@ class Reader:
         chosen = self.rows.take(value, axis)
         if self.tap.mean and not self.rows.single:
             chosen = chosen.mean(axis)
-        return {self.tap.key: chosen}
+        return {self.tap.key: chosen if self.tap.units is None else _units(self.tap, chosen)}
+
+
+def _units(tap: Tap, value: jax.Array) -> jax.Array:
+    units, width = tap.units or (), value.shape[-1]
+    if outside := [unit for unit in units if not 0 <= unit < width]:
+        raise ModelError(f"tap {tap.name}: found unit {outside[0]}, expected 0..{width - 1}")
+    return value[..., jnp.asarray(units, jnp.int32)]
 
 
 def resolve(taps: Sequence[Tap], layouts: Mapping[str, tuple[int, Layout]]) -> tuple[Reader, ...]:

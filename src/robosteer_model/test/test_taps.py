@@ -112,6 +112,16 @@ def test_sampling_returns_prefix_taps_once_and_suffix_taps_per_step(model):
     assert actions.shape == x_t.shape
 
 
+def test_chosen_units_are_those_of_the_whole_activation(model, everything):
+    taps = (Tap("prefix.ffn.post", layers=(1,), at="image[left_wrist_0_rgb]", units=(5, 2)),)
+    _, found = velocity(*_arguments(model), taps=taps)
+    patches = model[0].siglip.num_tokens
+    whole = everything[1]["prefix.ffn.post"][1:2]
+    slot = model[0].cameras.index("left_wrist_0_rgb")
+    expected = whole[:, :, slot * patches : (slot + 1) * patches][..., [5, 2]]
+    np.testing.assert_array_equal(found["prefix.ffn.post"], expected)
+
+
 @pytest.mark.parametrize(
     ("make", "nearest"),
     [
@@ -130,6 +140,7 @@ def test_unknown_names_list_the_nearest(make, nearest):
         ((Tap("prefix.attn.z", at="image[base_1_rgb]"),), r"image\[base_0_rgb\]"),
         ((Tap("suffix.attn.z", at="action[3]"),), "action"),
         ((Tap("suffix.attn.z", layers=(2,)),), "expected 0..1"),
+        ((Tap("prefix.ffn.post", units=(0, 99_999)),), "found unit 99999"),
         ((Tap("suffix.attn.z"), Tap("suffix.attn.z", at="state")), "give one of them a label"),
     ],
 )

@@ -113,7 +113,7 @@ class Acting:
         reason: why, for people.
         instruction: given to the next inference.
         steering: asked at each inference what is steered, and how strongly.
-        attention: asked at each inference whether somebody wants to see where the model looks.
+        overlays: asked at each inference which overlays somebody wants to see.
         may_move: asked before and during a run whether anybody would obey; returns why not.
         chunks: accepted since the start.
         lateness: what is done when the next chunk does not come; None takes its defaults.
@@ -129,7 +129,7 @@ class Acting:
         *,
         steering: Callable[[], Steering] = Steering,
         may_move: Callable[[], str] = lambda: "",
-        attention: Callable[[], bool] = lambda: False,
+        overlays: Callable[[], frozenset[str]] = frozenset,
         lateness: Lateness | None = None,
     ) -> None:
         self._rig = rig
@@ -144,7 +144,7 @@ class Acting:
         self._pending: Result | None = None
         self.lateness = lateness or Lateness(round(1e9 / rig.action.rate_hz))
         self.instruction = instruction
-        self.steering, self.may_move, self.attention = steering, may_move, attention
+        self.steering, self.may_move, self.overlays = steering, may_move, overlays
         self.state = State.LOADING
         self.reason = "loading the checkpoint"
         self.chunks = 0
@@ -236,9 +236,9 @@ class Acting:
         self.lateness.asked(now_ns, self._inference.slow_ns)
         self._sequence += 1
         continuation = self._strategy.continues(now_ns, self._inference.latency_ns)
-        steering, attention = self.steering(), self.attention()
+        steering, overlays = self.steering(), self.overlays()
         self._inference.ask(
-            Request(self._run, self._sequence, frame, self.instruction, steering, continuation, attention)
+            Request(self._run, self._sequence, frame, self.instruction, steering, continuation, overlays)
         )
 
     def _rest(self) -> Action:

@@ -42,8 +42,8 @@ class Agent:
         if shadow:
             actions = self._backend.actions(seen, request, steered=shadow == "steered", executed=False)
             other = to_chunk(actions, request.frame.stamp_ns, self._rig, request.sequence)
-        attention = self._backend.attention(seen, request) if request.attention else {}
-        return Outcome(chunk, other, time.monotonic_ns() - start, attention)
+        overlays = {kind: self._backend.overlay(kind, seen, request) for kind in sorted(request.overlays)}
+        return Outcome(chunk, other, time.monotonic_ns() - start, overlays)
 
 
 def to_chunk(actions: np.ndarray, stamp_ns: int, rig: Rig, sequence: int = 0) -> Chunk:

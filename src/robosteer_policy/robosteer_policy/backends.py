@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -13,7 +14,7 @@ from robosteer_rig.errors import RobosteerError
 
 if TYPE_CHECKING:
     from robosteer_model.policy import Policy
-    from robosteer_policy.attending import Attention
+    from robosteer_policy.overlays import Overlay
     from robosteer_policy.steering.compose import Composition
 
 # Old chunks that a continuation may still refer to.
@@ -42,8 +43,8 @@ class Backend(Protocol):
         """
         ...
 
-    def attention(self, observation: Mapping[str, Any], request: Request) -> Mapping[str, np.ndarray]:
-        """Field of an image -> (patch rows, patch columns), where the executed policy looks; {} when it cannot say."""
+    def overlay(self, kind: str, observation: Mapping[str, Any], request: Request) -> Mapping[str, np.ndarray]:
+        """Field of an image -> (patch rows, patch columns) of the executed policy; {} for what it cannot say."""
         ...
 
 
@@ -56,7 +57,7 @@ class LocalBackend:
         composition: the presets as edits, or None.
         trained: whether the checkpoint was trained for real-time chunking.
         fingerprint: see `Backend`.
-        attention: reads where the model looks, or None.
+        overlays: by kind.
     """
 
     def __init__(
@@ -67,11 +68,11 @@ class LocalBackend:
         composition: Composition | None = None,
         trained: bool = False,
         fingerprint: str = "",
-        attention: Attention | None = None,
+        overlays: Mapping[str, Overlay] = MappingProxyType({}),
     ) -> None:
         self._policy, self._seed, self._composition, self._trained = policy, seed, composition, trained
         self._made: dict[int, np.ndarray] = {}
-        self._attention, self.fingerprint = attention, fingerprint
+        self._overlays, self.fingerprint = overlays, fingerprint
 
     def actions(
         self, observation: Mapping[str, Any], request: Request, *, steered: bool, executed: bool = True
@@ -92,12 +93,12 @@ class LocalBackend:
                 del self._made[old]
         return np.asarray(answer["actions"], dtype=np.float64)
 
-    def attention(self, observation: Mapping[str, Any], request: Request) -> Mapping[str, np.ndarray]:
+    def overlay(self, kind: str, observation: Mapping[str, Any], request: Request) -> Mapping[str, np.ndarray]:
         """See `Backend`; costs another inference."""
-        if self._attention is None:
+        if kind not in self._overlays:
             return {}
         edits = self._edits(request.steering.active if request.steering.shadow != "steered" else {})
-        return self._attention.maps(observation, self._noise(request.sequence), edits)
+        return self._overlays[kind].maps(observation, self._noise(request.sequence), edits)
 
     def warm_up(self, *, steered: bool, continued: bool) -> None:
         """Compile what a run may need besides the plain policy, so that no slider and no second chunk is late.
@@ -120,9 +121,9 @@ class LocalBackend:
             self._policy.infer(
                 blank, self._noise(0), edits=edits if with_edits else None, guide=guide if with_guide else None
             )
-        if self._attention is not None:
+        for overlay in self._overlays.values():
             for one in (None, edits) if edits is not None else (None,):
-                self._attention.maps(blank, self._noise(0), one)
+                overlay.maps(blank, self._noise(0), one)
 
     def _edits(self, strengths: Mapping[str, float]) -> Any:
         if not strengths:
@@ -183,7 +184,7 @@ class RemoteBackend:
             self.close()
             raise
 
-    def attention(self, observation: Mapping[str, Any], request: Request) -> Mapping[str, np.ndarray]:
+    def overlay(self, kind: str, observation: Mapping[str, Any], request: Request) -> Mapping[str, np.ndarray]:
         """See `Backend`; openpi's protocol does not carry it."""
         return {}
 

@@ -47,7 +47,7 @@ class Request:
         instruction: in words.
         steering: what is steered, fixed for the whole inference.
         continuation: the chunk that is continued.
-        attention: whether somebody wants to see where the model looks.
+        overlays: kinds of `overlays` that somebody wants to see.
     """
 
     run: int
@@ -56,7 +56,7 @@ class Request:
     instruction: str
     steering: Steering = dataclasses.field(default_factory=Steering)
     continuation: Continuation | None = None
-    attention: bool = False
+    overlays: frozenset[str] = frozenset()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,13 +67,13 @@ class Outcome:
         chunk: to be executed.
         shadow: of the policy that is not executed, in shadow mode.
         latency_ns: duration of the inference.
-        attention: field of an image -> (patch rows, patch columns) shares, if it was wanted.
+        overlays: kind -> field of an image -> (patch rows, patch columns), those that were wanted.
     """
 
     chunk: Chunk
     shadow: Chunk | None = None
     latency_ns: int = 0
-    attention: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    overlays: Mapping[str, Mapping[str, np.ndarray]] = dataclasses.field(default_factory=dict)
 
 
 def _actions(chunk: Chunk) -> dict[str, Any]:

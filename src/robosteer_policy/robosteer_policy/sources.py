@@ -5,14 +5,17 @@ from __future__ import annotations
 import dataclasses
 import sys
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from robosteer_policy.attending import Attention
 from robosteer_policy.backends import Backend, LocalBackend, RemoteBackend
 from robosteer_policy.contract import require_contract
+from robosteer_policy.overlays import ATTENTION, CLUSTER, Attention, Cluster, Overlay
 from robosteer_policy.steering.presets import Preset
 from robosteer_rig.errors import RobosteerError
 from robosteer_rig.rig import Rig
+
+if TYPE_CHECKING:
+    from robosteer_model.policy import Policy
 
 
 class Source(Protocol):
@@ -41,6 +44,7 @@ class CheckpointSource:
         preset_dir: where they came from, for records.
         realtime: whether chunks will be continued; compiled in.
         heads: (layer, head) of the action expert whose attention can be asked for; compiled in.
+        cluster: name of the preset whose value vectors' activation can be asked for; compiled in.
     """
 
     path: str
@@ -52,6 +56,7 @@ class CheckpointSource:
     preset_dir: str = ""
     realtime: bool = False
     heads: tuple[tuple[int, int], ...] = ()
+    cluster: str = ""
 
     def load(self, rig: Rig) -> Backend:
         """Compare the contract, load, compile and warm up.
@@ -84,11 +89,23 @@ class CheckpointSource:
             composition=composition,
             trained=trained,
             fingerprint=fingerprint,
-            attention=Attention(policy, self.heads) if self.heads else None,
+            overlays=self._overlays(policy, fingerprint),
         )
         policy.warm_up(self.instruction)
         backend.warm_up(steered=bool(self.presets), continued=self.realtime)
         return backend
+
+    def _overlays(self, policy: Policy, fingerprint: str) -> dict[str, Overlay]:
+        found: dict[str, Overlay] = {}
+        if self.heads:
+            found[ATTENTION] = Attention(policy, self.heads)
+        if self.cluster:
+            preset = self.presets[self.cluster]
+            if preset.checkpoint not in ("", fingerprint):
+                found_for = f"found preset {preset.name} for checkpoint {preset.checkpoint[:12]}"
+                raise RobosteerError(f"cluster_overlay: {found_for}, expected one for {fingerprint[:12]}")
+            found[CLUSTER] = Cluster(policy, preset)
+        return found
 
     def _fingerprint(self) -> str:
         """Digest of the parameters as they are stored; the policy's own are cast while they are read."""

@@ -1,7 +1,6 @@
 """The whole graph for fault injection: simulated cell, guard, the real policy node with a light model and cameras."""
 
 import dataclasses
-import itertools
 import json
 import signal
 import socket
@@ -16,7 +15,7 @@ from std_srvs.srv import SetBool
 from robosteer_rig.rig import load_rig
 
 from .fault_sources import CAMERA, CLOCK, POLICY, SERVER, SHORT_LEASE, STAND_IN, STRANGER
-from .graph import DEADLINE_S, Probe
+from .graph import DEADLINE_S, Probe, unscheduled
 from .panda import RIG
 
 CELL, GUARD, NODE = (f"robosteer_{name}" for name in ("sim.nodes.cell", "policy.nodes.guard", "policy.nodes.policy"))
@@ -184,14 +183,11 @@ class FaultWorld:
         later = [(t, float(np.abs(v).max())) for t, v in samples if t >= since]
         moving = [t for t, speed in later if speed > STILL]
         end = moving[-1] if moving else since
-        stalls = sum(self._gaps(stream, since, end) for stream in (samples, self.probe.commands, self.said))
+        streams = ([t for t, *_ in stream] for stream in (samples, self.probe.commands, self.said))
+        stalls = sum(unscheduled(times, since, end, 0.005) for times in streams)
         path = [q for t, q, _ in self.probe.states if t >= since]
         travel = float(np.abs(np.array(path) - path[0]).max()) if measured and path else 0.0
         return end - since, travel, stalls
-
-    def _gaps(self, stream, since, end):
-        times = [since, *(t for t, *_ in stream if since <= t <= end)]
-        return sum(max(b - a - 0.015, 0.0) for a, b in itertools.pairwise(times))
 
     def accepted(self):
         """Whether each inference so far was executed."""

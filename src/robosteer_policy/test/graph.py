@@ -229,6 +229,12 @@ class Probe:
         rclpy.try_shutdown(context=self.context)
 
 
+def unscheduled(times: Sequence[float], since: float, until: float, slack_s: float) -> float:
+    """For how long a 100 Hz stream said nothing beyond its period and some slack: somebody was not scheduled, s."""
+    inside = [since, *(t for t in times if since <= t <= until)]
+    return sum(max(b - a - 0.01 - slack_s, 0.0) for a, b in itertools.pairwise(inside))
+
+
 def time_to_rest(samples: list[tuple[float, np.ndarray]], since: float, still: float) -> tuple[float, float]:
     """When a recorded motion ended.
 
@@ -245,6 +251,5 @@ def time_to_rest(samples: list[tuple[float, np.ndarray]], since: float, still: f
     moving = [i for i, (_, speed) in enumerate(later) if speed > still]
     end = moving[-1] + 1 if moving else 0
     assert end < len(later), "the motion did not end"
-    times = [since, *(t for t, _ in later[: end + 1])]
-    stalls = sum(max(b - a - 0.012, 0.0) for a, b in itertools.pairwise(times))
+    stalls = unscheduled([t for t, _ in later], since, later[end][0], 0.002)
     return later[end][0] - since, stalls

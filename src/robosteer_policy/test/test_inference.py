@@ -17,14 +17,16 @@ from robosteer_model.checkpoint import save_checkpoint
 from robosteer_model.errors import ModelError
 from robosteer_model.policy import Policy
 from robosteer_model.serving.server import PolicyServer
+from robosteer_model.taps import Tap
 from robosteer_policy.agent import Agent
-from robosteer_policy.attending import Attention, parse_heads
 from robosteer_policy.backends import LocalBackend, RemoteBackend
+from robosteer_policy.overlays import ATTENTION, CLUSTER, Attention, Cluster, parse_heads
 from robosteer_policy.requests import Request, Steering, parse_record, record
 from robosteer_policy.sources import RemoteSource, require_source
 from robosteer_policy.steering.compose import Composition
 from robosteer_policy.steering.presets import parse_preset
 from robosteer_policy.strategies import Continuation
+from robosteer_rig.droid import observation
 from robosteer_rig.errors import RobosteerError
 from robosteer_rig.rig import load_rig
 
@@ -68,19 +70,63 @@ def test_strength_zero_is_bitwise_the_untouched_policy_and_more_is_not(policy):
     np.testing.assert_array_equal(steered.act(request()).chunk.velocity, plain)
 
 
+def look(policy, kind, overlay):
+    """What comes out when somebody looks, and the heat of each image."""
+    outcome = agent(policy, overlays={kind: overlay}).act(dataclasses.replace(request(), overlays=frozenset({kind})))
+    return outcome, outcome.overlays[kind]
+
+
 def test_attention_is_a_share_of_each_image_and_changes_no_action(policy):
-    watched = agent(policy, attention=Attention(policy, ((0, 1), (1, 0))))
     plain = agent(policy).act(request())
-    assert plain.attention == {}
-    seen = watched.act(dataclasses.replace(request(), attention=True))
+    assert plain.overlays == {}
+    seen, heats = look(policy, ATTENTION, Attention(policy, ((0, 1), (1, 0))))
     np.testing.assert_array_equal(seen.chunk.velocity, plain.chunk.velocity)
-    assert {f"observation/{name}" for name in RIG_HERE.policy_cameras} == set(seen.attention)
-    assert all(heat.shape == (4, 4) and (heat > 0).all() for heat in seen.attention.values())
-    assert 0 < sum(heat.sum() for heat in seen.attention.values()) < 1, "the rest goes to text and actions"
-    one = agent(policy, attention=Attention(policy, ((0, 1),))).act(dataclasses.replace(request(), attention=True))
-    assert any(np.abs(one.attention[field] - heat).max() > 0 for field, heat in seen.attention.items())
+    assert {f"observation/{name}" for name in RIG_HERE.policy_cameras} == set(heats)
+    assert all(heat.shape == (4, 4) and (heat > 0).all() for heat in heats.values())
+    assert 0 < sum(heat.sum() for heat in heats.values()) < 1, "the rest goes to text and actions"
+    _, one = look(policy, ATTENTION, Attention(policy, ((0, 1),)))
+    assert any(np.abs(one[field] - heat).max() > 0 for field, heat in heats.items())
     with pytest.raises(RobosteerError, match=r"attention_heads: found 0\.2, expected heads from 0\.0 to 1\.1"):
         Attention(policy, ((0, 2),))
+
+
+SEES = dataclasses.replace(PRESETS["push"], name="sees", stream="prefix", targets={"0": (3,), "1": (1, 4)})
+
+
+def test_a_cluster_is_shown_by_the_coefficients_of_its_value_vectors_and_changes_no_action(policy):
+    outcome, heats = look(policy, CLUSTER, Cluster(policy, SEES))
+    np.testing.assert_array_equal(outcome.chunk.velocity, agent(policy).act(request()).chunk.velocity)
+    seen = observation(request().frame, RIG_HERE, TASK)
+    noise = np.random.default_rng([0, 1]).standard_normal((HORIZON, 8), dtype=np.float32)
+    whole = policy.infer(seen, noise, taps=(Tap("prefix.ffn.post", at="all"),))["taps"]["prefix.ffn.post"]
+    for number, (slot, field) in enumerate(list(policy.transforms.layout.slot_fields(policy.config).items())[:2]):
+        tokens = whole[:, 0, 16 * number : 16 * (number + 1)]
+        by_hand = (np.abs(tokens[0, :, 3]) + np.abs(tokens[1, :, 1]) + np.abs(tokens[1, :, 4])) / 3
+        np.testing.assert_allclose(heats[field], by_hand.reshape(4, 4), rtol=1e-5, err_msg=slot)
+        assert np.ptp(heats[field]) > 0
+
+
+def test_a_cluster_shows_what_is_executed(policy):
+    presets = {"sees": dataclasses.replace(SEES, targets={"0": (3,)}, alpha=7.0)}
+    backend = LocalBackend(
+        policy, composition=Composition(presets, policy.config), overlays={CLUSTER: Cluster(policy, presets["sees"])}
+    )
+    wish = dataclasses.replace(request(strengths={"sees": 1.0}), overlays=frozenset({CLUSTER}))
+    for heat in Agent(backend, RIG_HERE).act(wish).overlays[CLUSTER].values():
+        np.testing.assert_allclose(heat, 7.0, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        ({"stream": "suffix"}, r"found preset sees \(ffn, suffix\), expected site ffn and stream prefix"),
+        ({"targets": {"2": (0,)}}, r"with 2\.0, expected value vectors from 0\.0 to 1\.15"),
+        ({"targets": {"0": (16,)}}, r"with 0\.16, expected value vectors"),
+    ],
+)
+def test_a_cluster_that_no_image_activates_is_refused(policy, change, line):
+    with pytest.raises(RobosteerError, match=line):
+        Cluster(policy, dataclasses.replace(SEES, **change))
 
 
 def test_attention_lands_on_the_patch_of_the_camera_that_was_looked_at(policy):

@@ -30,6 +30,7 @@ from robosteer_policy.nodes.policy_views import Views
 from robosteer_policy.nodes.qos import CAMERA, LATCHED, RELIABLE
 from robosteer_policy.nodes.running import StoppableNode, run_node
 from robosteer_policy.nodes.steering_interface import SteeringInterface
+from robosteer_policy.overlays import ATTENTION, CLUSTER
 from robosteer_policy.timing import Timing
 from robosteer_policy.worker import Worker
 from robosteer_rig.align import Aligner
@@ -68,7 +69,7 @@ class PolicyNode(StoppableNode):
             values["instruction"],
             steering=self._steering.present,
             may_move=self._guard.trouble,
-            attention=lambda: self._views.attention_wanted(),
+            overlays=lambda: self._views.wanted(),
             lateness=Lateness(round(1e9 / self._rig.action.rate_hz), values["overrun_steps"], values["stall_s"]),
         )
         self._auto_enable: bool = values["auto_enable"]
@@ -77,7 +78,8 @@ class PolicyNode(StoppableNode):
         self._shown: tuple[str, ...] = ()
         self._commands = 0
         self._present: Action | None = None
-        self._connect(attention=bool(values["attention_heads"].strip()))
+        shown = {ATTENTION: values["attention_heads"].strip(), CLUSTER: values["cluster_overlay"]}
+        self._connect([kind for kind, what in shown.items() if what])
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._periodic = [
             self.create_timer(1 / self._rig.action.rate_hz, self._tick, clock=steady),
@@ -88,12 +90,12 @@ class PolicyNode(StoppableNode):
         self._show_state()
         self._worker.start()
 
-    def _connect(self, *, attention: bool) -> None:
+    def _connect(self, overlays: Sequence[str]) -> None:
         self._command = self.create_publisher(JointState, "/robosteer/policy/command", RELIABLE)
         self._gripper = self.create_publisher(Float64, "/robosteer/policy/gripper", RELIABLE)
         self._state = self.create_publisher(String, "/robosteer/policy/state", LATCHED)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", RELIABLE)
-        self._views = Views(self, self._rig, self._origin, attention=attention)
+        self._views = Views(self, self._rig, self._origin, overlays)
         for stream, (topic, kind) in self._rig.observation_topics().items():
             if stream not in self._aligner.streams:
                 continue

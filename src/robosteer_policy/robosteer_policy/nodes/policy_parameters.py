@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from robosteer_policy.attending import parse_heads
 from robosteer_policy.chunks import Asynchronous, Strategy, Synchronous
 from robosteer_policy.lateness import OVERRUN_STEPS, STALL_S
 from robosteer_policy.nodes.parameters import Parameter
+from robosteer_policy.overlays import parse_heads
 from robosteer_policy.sources import CheckpointSource, RemoteSource, Source, require_source
 from robosteer_policy.steering.mixer import Mixer
 from robosteer_policy.steering.presets import Preset, load_presets
@@ -41,6 +41,7 @@ PARAMETERS = (
     Parameter("max_strength", 1.0, "no preset may be stronger than this, 0 ... 1"),
     Parameter("deadman_required", False, "accept only steering that a deadman holds"),
     Parameter("attention_heads", "", "layer.head ... of the action expert whose attention can be seen; empty for none"),
+    Parameter("cluster_overlay", "", "preset whose activation by the pictures can be seen; empty for none"),
     Parameter("shadow", "", "compute and publish but do not execute: plain or steered; empty for neither"),
 )
 
@@ -66,6 +67,10 @@ def make_source(values: dict[str, Any], presets: dict[str, Preset]) -> Source:
     """
     require_source(values["checkpoint"], values["server"])
     realtime, heads = values["execution"] == "realtime", parse_heads(values["attention_heads"])
+    cluster = values["cluster_overlay"]
+    if cluster and cluster not in presets:
+        known = ", ".join(sorted(presets)) or "none found"
+        raise RobosteerError(f"cluster_overlay: found {cluster!r}, expected a preset of preset_dir: {known}")
     if values["server"]:
         if presets or realtime or heads:
             raise RobosteerError(
@@ -82,6 +87,7 @@ def make_source(values: dict[str, Any], presets: dict[str, Preset]) -> Source:
         preset_dir=values["preset_dir"],
         realtime=realtime,
         heads=heads,
+        cluster=cluster,
     )
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
+import numpy as np
 from rclpy.node import Node
 from sensor_msgs.msg import Image
 from std_msgs.msg import String
@@ -15,12 +16,11 @@ from robosteer_policy.acting import Result
 from robosteer_policy.nodes import policy_messages as messages
 from robosteer_policy.nodes.qos import LATCHED, RELIABLE
 from robosteer_policy.requests import record
+from robosteer_rig.frame import Frame
 from robosteer_rig.heat import overlay
 from robosteer_rig.rig import Rig
 
-CHUNK, RECORD, PATH, VIEW, ATTENTION = (
-    f"/robosteer/policy/{name}" for name in ("chunk", "chunk_record", "path", "view", "attention")
-)
+CHUNK, RECORD, PATH, VIEW = (f"/robosteer/policy/{name}" for name in ("chunk", "chunk_record", "path", "view"))
 
 
 class Views:
@@ -30,24 +30,25 @@ class Views:
         node: that owns the topics.
         rig: cameras, frames.
         origin: what stays the same in every record.
-        attention: whether attention can be shown.
+        overlays: kinds that can be shown.
     """
 
-    def __init__(self, node: Node, rig: Rig, origin: Mapping[str, Any], *, attention: bool) -> None:
+    def __init__(self, node: Node, rig: Rig, origin: Mapping[str, Any], overlays: Collection[str]) -> None:
         self._rig, self._origin = rig, origin
         self._chunk = node.create_publisher(JointTrajectory, CHUNK, RELIABLE)
         self._record = node.create_publisher(String, RECORD, RELIABLE)
         self._path = node.create_publisher(MarkerArray, PATH, LATCHED)
         cameras = sorted(set(rig.policy_cameras.values()))
         self._pictures = {camera: node.create_publisher(Image, f"{VIEW}/{camera}", RELIABLE) for camera in cameras}
-        self._attention = {
-            camera: node.create_publisher(Image, f"{ATTENTION}/{camera}", RELIABLE)
-            for camera in (cameras if attention else ())
+        self._overlays = {
+            (kind, camera): node.create_publisher(Image, f"/robosteer/policy/{kind}/{camera}", RELIABLE)
+            for kind in overlays
+            for camera in cameras
         }
 
-    def attention_wanted(self) -> bool:
-        """Whether somebody looks at attention now."""
-        return any(publisher.get_subscription_count() for publisher in self._attention.values())
+    def wanted(self) -> frozenset[str]:
+        """The overlays that somebody looks at now."""
+        return frozenset(kind for (kind, _), looked in self._overlays.items() if looked.get_subscription_count())
 
     def show(self, result: Result, *, accepted: bool) -> None:
         """Publish one; the trajectory, path and pictures only of chunks that are executed."""
@@ -63,9 +64,14 @@ class Views:
         for camera, publisher in self._pictures.items():
             if publisher.get_subscription_count():
                 publisher.publish(messages.picture(frame.images[camera], frame.stamp_ns, camera))
-        largest = max((float(heat.max()) for heat in outcome.attention.values()), default=0.0)
-        for field, heat in outcome.attention.items():
+        for kind, maps in outcome.overlays.items():
+            self._draw(kind, maps, frame)
+
+    def _draw(self, kind: str, maps: Mapping[str, np.ndarray], frame: Frame) -> None:
+        """One scale for all cameras."""
+        largest = max((float(heat.max()) for heat in maps.values()), default=0.0)
+        for field, heat in maps.items():
             camera = self._rig.policy_cameras[field.removeprefix("observation/")]
             image = frame.images[camera]
             drawn = overlay(image, heat, largest, len(image))
-            self._attention[camera].publish(messages.picture(drawn, frame.stamp_ns, camera))
+            self._overlays[kind, camera].publish(messages.picture(drawn, frame.stamp_ns, camera))
