@@ -1,16 +1,17 @@
 """The doctor: every finding that is not ok says what to do, and a failed one forbids motion.
 
 Regressions pinned: a graph without a guard was well because nothing complained; the watchdog was taken for a stranger;
-a checkpoint of another rig was only a warning.
+a checkpoint of another rig was only a warning; version 1.10 was taken for older than 1.9.
 """
 
 import dataclasses
 import json
+import os
 
 import pytest
 
 from robosteer_model.checkpoint import save_checkpoint
-from robosteer_policy import doctor
+from robosteer_policy import doctor, versions
 from robosteer_policy.commands.doctor import main
 from robosteer_policy.guard.proof import parse_requirements
 from robosteer_rig.check import Row
@@ -69,6 +70,27 @@ def test_streams_that_are_well_take_one_line_and_others_say_what_is_expected():
         ("left rate", "fail", "3.0 Hz"),
         ("left pauses", "warn", "up to 0.4 s"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("version", "verdict"), [("2.0.0", "ok"), ("2.0", "ok"), ("1.10.3", "fail"), ("10.1.0", "ok"), ("", "warn")]
+)
+def test_versions_are_those_of_the_first_installation(tmp_path, version, verdict):
+    for prefix, text in (("mine", version), ("system", "9.9.9" if version else "")):
+        if text:
+            share = tmp_path / prefix / "share/crisp_controllers"
+            share.mkdir(parents=True)
+            (share / "package.xml").write_text(f"<package><name>x</name><version>{text}</version></package>")
+    path = os.pathsep.join(str(tmp_path / prefix) for prefix in ("none", "mine", "system"))
+    (found,) = versions.findings({"AMENT_PREFIX_PATH": path}, [versions.Package("crisp_controllers", "2.0.0", "jumps")])
+    assert (found.verdict, found.found) == (verdict, version or "not installed here")
+    assert bool(found.fix) == (verdict != "ok")
+
+
+def test_a_package_file_that_cannot_be_read_is_no_version(tmp_path):
+    (tmp_path / "share/zed_wrapper").mkdir(parents=True)
+    (tmp_path / "share/zed_wrapper/package.xml").write_text("<package><version>5.1")
+    assert versions.installed("zed_wrapper", [str(tmp_path)]) == ""
 
 
 def test_files_are_checked_without_ros(tmp_path, capsys):

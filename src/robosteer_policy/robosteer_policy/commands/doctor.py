@@ -29,7 +29,7 @@ class Doctor:
     checkpoint: str = ""
     """Checkpoint directory to compare with the rig; empty skips it."""
     hardware: bool = False
-    """A real controller is behind the command topic: ask for a proved rate limiter and a watchdog."""
+    """A real controller is behind the command topic: ask for its version, a proved rate limiter and a watchdog."""
     limiter_proof: str = "/controller_manager:enforce_command_limits=true"
     """/node:parameter=value ... that must hold, with --hardware."""
     live: bool = True
@@ -47,13 +47,15 @@ def main(argv: list[str]) -> int:
         RobosteerError: for a rig file that cannot be read, or without ROS.
     """
     options = tyro.cli(Doctor, prog="robosteer doctor", args=argv)
-    from robosteer_policy import doctor
+    from robosteer_policy import doctor, versions
     from robosteer_rig.rig import load_rig
 
     rig = load_rig(options.rig)
     findings = [*doctor.machine(os.environ), *doctor.rig_file(rig)]
     if options.checkpoint:
         findings += [doctor.accelerator(), *doctor.checkpoint(options.checkpoint, rig)]
+    if options.hardware:
+        findings += versions.findings(os.environ)
     if options.live:
         findings += _graph(options, rig)
     failed = sum(finding.verdict == "fail" for finding in findings)
