@@ -7,24 +7,20 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
 from robosteer_sim.gl import mujoco
 from robosteer_sim.gripper import add_gripper
+from robosteer_sim.objects import KINDS
 from robosteer_sim.panda import add_panda
 
 TIME_STEP_S = 0.004
-CUBE_EDGE_M = 0.04
-CUBE_SLOTS = ("cube_0", "cube_1")
-"""Bodies that a scene colours and places; unused ones are parked out of sight."""
-
-COLOURS: dict[str, tuple[float, float, float, float]] = {
-    "red": (0.80, 0.07, 0.06, 1.0),
-    "green": (0.08, 0.58, 0.16, 1.0),
-    "blue": (0.08, 0.22, 0.78, 1.0),
-    "yellow": (0.93, 0.80, 0.08, 1.0),
-}
+Slot = tuple[str, int]
+"""Kind and form of an object that a model has room for; what is not in the scene is parked out of sight."""
+CUBES: tuple[Slot, ...] = (("cube", 0), ("cube", 0))
+"""The room of the tasks with cubes alone: what a policy has learnt from must not change."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,42 +118,31 @@ def _add_surroundings(spec: mujoco.MjSpec) -> None:
         )
 
 
-def _add_cube(spec: mujoco.MjSpec, name: str) -> None:
-    body = spec.worldbody.add_body(name=name)
-    body.add_freejoint(name=name)
-    body.add_geom(
-        name=name,
-        type=mujoco.mjtGeom.mjGEOM_BOX,
-        size=[CUBE_EDGE_M / 2] * 3,
-        mass=0.05,
-        material="object",
-        contype=1,
-        conaffinity=3,
-        condim=4,
-        friction=[0.9, 0.01, 0.0001],
-        solref=[0.01, 1.0],
-    )
-
-
 def _add_camera(body: mujoco.MjsBody, name: str, camera: CameraPlacement) -> None:
     quaternion = np.empty(4)
     mujoco.mju_mat2Quat(quaternion, camera.rotation.reshape(-1))
     body.add_camera(name=name, pos=camera.position, quat=quaternion, fovy=camera.vertical_field_of_view)
 
 
-def build_model(samples: int = 0) -> mujoco.MjModel:
+def slot_names(slots: Sequence[Slot]) -> tuple[str, ...]:
+    """The name of each slot's body: its kind and a number, such as "cube_0", "cube_1", "bowl_0"."""
+    return tuple(f"{kind}_{[k for k, _ in slots[:i]].count(kind)}" for i, (kind, _) in enumerate(slots))
+
+
+def build_model(samples: int = 0, slots: Sequence[Slot] = CUBES) -> mujoco.MjModel:
     """Compile the cell; a few milliseconds, no files.
 
     Args:
         samples: of anti-aliasing per pixel; 0 draws twice as fast, and what a policy has learnt from must not change.
+        slots: the objects that there is room for.
     """
     spec = mujoco.MjSpec()
     spec.modelname = "robosteer_cell"
     _set_options(spec, samples)
     _add_surroundings(spec)
     hand = add_gripper(spec, add_panda(spec))
-    for slot in CUBE_SLOTS:
-        _add_cube(spec, slot)
+    for (kind, form), name in zip(slots, slot_names(slots), strict=True):
+        KINDS[kind].build(spec, name, KINDS[kind].forms[form].size)
     for name, camera in CAMERAS.items():
         _add_camera(hand if name == "wrist" else spec.worldbody, name, camera)
     return spec.compile()

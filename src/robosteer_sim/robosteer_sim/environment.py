@@ -13,11 +13,12 @@ from robosteer_rig.images import prepare
 from robosteer_rig.rig import GRIPPER_STATE, JOINT_STATE, Rig
 from robosteer_sim.cell_model import TIME_STEP_S
 from robosteer_sim.expert import Expert
+from robosteer_sim.judge import Judge
 from robosteer_sim.layout import DISTURBANCE_STREAM, EXPERT_STREAM, lay_out, scene_random
 from robosteer_sim.panda import JOINT_NAMES
 from robosteer_sim.physics import CellPhysics
 from robosteer_sim.rendering import CellCameras
-from robosteer_sim.tasks import LiftJudge, task_card
+from robosteer_sim.tasks import task_card
 
 DISTURBANCE_MEMORY = 0.8
 """Of a push from one step to the next: it lasts about a third of a second at 15 Hz."""
@@ -64,7 +65,7 @@ class CellEnvironment:
         sizes = {name: (rig.cameras[name].width, rig.cameras[name].height) for name in self._names}
         self._cameras = CellCameras(self.physics, sizes)
         self._steps = 0
-        self.judge = LiftJudge(task_card("pick up red cube"))
+        self.judge = Judge(task_card("pick up red cube"))
 
     def reset(self, scene: Scene) -> Frame:
         """Set the scene up, arm in the ready pose.
@@ -73,7 +74,7 @@ class CellEnvironment:
             RobosteerError: for a scene that does not exist.
         """
         objects = lay_out(scene, self._distractors)
-        self.judge = LiftJudge(task_card(scene.task))
+        self.judge = Judge(task_card(scene.task))
         self.physics.reset(objects)
         self._steps = 0
         return self._frame()
@@ -97,20 +98,18 @@ class CellEnvironment:
         end_s = self._steps / self._rig.action.rate_hz - TIME_STEP_S / 2
         while self.physics.time_s < end_s:
             self.physics.step(command, float(gripper))
-            self.judge.observe(self.physics.time_s, self.physics.held_object(self.judge.card.success.height_m))
+            self.judge.observe(self.physics.look())
         return self._frame()
 
     @property
     def success(self) -> bool:
-        """Whether the target has been picked up since the last reset."""
+        """Whether the task has been done since the last reset."""
         return self.judge.success
 
     @property
     def failure(self) -> Failure | None:
         """Why the attempt would count as failed if it ended now; None once it has succeeded."""
-        if self.judge.success:
-            return None
-        return Failure.TIMED_OUT if self.judge.lifted is None else Failure.WRONG_OBJECT
+        return self.judge.failure
 
     @property
     def time_limit_s(self) -> float:

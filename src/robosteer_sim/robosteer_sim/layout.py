@@ -1,4 +1,4 @@
-"""From a scene's three numbers to where everything lies: the same scene always gives the same layout."""
+"""From a scene to where everything lies: the same scene always gives the same layout."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import numpy as np
 
 from robosteer_rig.environment import Scene
 from robosteer_rig.errors import RobosteerError
-from robosteer_sim.tasks import task_card
+from robosteer_sim.objects import KINDS, Colour, form_of, kind_of
+from robosteer_sim.tasks import TaskCard, task_card
 
 GRID_ROWS, GRID_COLUMNS = 5, 8
 GRID_CELLS = GRID_ROWS * GRID_COLUMNS
@@ -22,8 +23,11 @@ DISTRACTOR_DISTANCE_M = 0.12
 MAX_YAW_RAD = math.pi / 4
 """A cube looks the same after a quarter turn, so this covers every yaw."""
 
+CLEARANCE_M = 0.05
+"""Free room around an object that is added to a scene: a finger and a little more."""
+
 # One stream of random numbers per purpose: a new purpose must not change the layouts of old scenes.
-_PLACES, _DISTRACTOR, EXPERT_STREAM, DISTURBANCE_STREAM = 0, 1, 2, 3
+_PLACES, _DISTRACTOR, EXPERT_STREAM, DISTURBANCE_STREAM, VARIATION_STREAM = 0, 1, 2, 3, 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,12 +37,27 @@ class PlacedObject:
     Attributes:
         name: such as "red cube".
         position: x, y in the robot's base frame, m.
-        yaw: rad, within plus or minus pi/4.
+        yaw: rad, within plus or minus its kind's `max_yaw`.
+        form: number of the kind's form.
+        rgba: its colour; None for the form's own, or the one that its name says.
     """
 
     name: str
     position: tuple[float, float]
     yaw: float
+    form: int = 0
+    rgba: Colour | None = None
+
+    @property
+    def slot(self) -> tuple[str, int]:
+        """Kind and form."""
+        return kind_of(self.name), self.form
+
+    @property
+    def radius(self) -> float:
+        """Of the footprint, m."""
+        kind, form = form_of(self.name, self.form)
+        return kind.radius(form.size)
 
 
 def scene_random(scene: Scene, stream: int) -> np.random.Generator:
@@ -73,11 +92,12 @@ def _scatter(random: np.random.Generator, cell: int) -> np.ndarray:
 
 
 def lay_out(scene: Scene, distractors: Sequence[str] | None = None) -> tuple[PlacedObject, ...]:
-    """Place the target and one distractor.
+    """Place the target, then its goal or one distractor.
 
     Args:
         scene: the starting condition.
-        distractors: objects to draw the distractor from instead of the task card's; empty for none.
+        distractors: objects to draw the distractor from instead of the task card's; empty for none. A task with a goal
+            has none.
 
     Returns:
         The target first.
@@ -87,6 +107,8 @@ def lay_out(scene: Scene, distractors: Sequence[str] | None = None) -> tuple[Pla
     """
     check_scene(scene)
     card = task_card(scene.task)
+    if not card.distractors:
+        return _lay_out_goal(scene, card)
     choices = card.distractors if distractors is None else tuple(distractors)
     if card.target in choices:
         raise RobosteerError(f"distractors: found {card.target!r}, expected other objects than the task's target")
@@ -108,3 +130,51 @@ def _distractor_place(random: np.random.Generator, target_cell: int, target: np.
         if np.linalg.norm(place - target) >= DISTRACTOR_DISTANCE_M:
             return place
     raise AssertionError(f"the region is larger than the distance, so some cell is far enough from {target_cell}")
+
+
+def _lay_out_goal(scene: Scene, card: TaskCard) -> tuple[PlacedObject, ...]:
+    """The target in its grid cell, and its goal, if it has one, at the card's distance."""
+    random = scene_random(scene, _PLACES)
+    place = _scatter(random, scene.grid_cell)
+    target = PlacedObject(card.target, (float(place[0]), float(place[1])), draw_yaw(random, card.target))
+    if card.goal is None:
+        return (target,)
+    near, far = card.goal_distance_m
+    for cell in random.permutation(GRID_CELLS):
+        other = _scatter(random, int(cell))
+        if near <= np.linalg.norm(other - place) <= far:
+            goal = PlacedObject(card.goal, (float(other[0]), float(other[1])), draw_yaw(random, card.goal))
+            return target, goal
+    raise AssertionError(f"some cell is {near} ... {far} m from every cell, so from {scene.grid_cell}, too")
+
+
+def draw_yaw(random: np.random.Generator, name: str) -> float:
+    """A random yaw of an object, rad."""
+    most = KINDS[kind_of(name)].max_yaw
+    return float(random.uniform(-most, most))
+
+
+def add_around(
+    objects: Sequence[PlacedObject], names: Sequence[str], random: np.random.Generator
+) -> tuple[PlacedObject, ...]:
+    """Objects and others around them, as many of the others as find room.
+
+    Args:
+        objects: what is there.
+        names: what to add.
+        random: decides where.
+    """
+    placed = list(objects)
+    for name in names:
+        for cell in random.permutation(GRID_CELLS):
+            x, y = _scatter(random, int(cell))
+            other = PlacedObject(name, (float(x), float(y)), draw_yaw(random, name))
+            if all(_gap(other, p) >= CLEARANCE_M for p in placed):
+                placed.append(other)
+                break
+    return tuple(placed)
+
+
+def _gap(first: PlacedObject, second: PlacedObject) -> float:
+    """Free distance between two footprints, m."""
+    return math.dist(first.position, second.position) - first.radius - second.radius

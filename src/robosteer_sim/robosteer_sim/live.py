@@ -12,10 +12,11 @@ from robosteer_rig.environment import Scene
 from robosteer_sim.cell_model import TIME_STEP_S
 from robosteer_sim.gripper import tool_in_flange
 from robosteer_sim.impedance import CartesianImpedance, ImpedanceSettings, rotation_of_quaternion
+from robosteer_sim.judge import Judge
 from robosteer_sim.layout import lay_out
 from robosteer_sim.panda import JOINT_NAMES, LINKS
 from robosteer_sim.physics import CellPhysics
-from robosteer_sim.tasks import LiftJudge, task_card
+from robosteer_sim.tasks import task_card
 
 STEP_NS = round(TIME_STEP_S * 1e9)
 COMMAND_TIMEOUT_S = 0.05
@@ -96,7 +97,7 @@ class LiveCell:
         """
         objects = lay_out(scene, self._distractors)
         self.scene = scene
-        self.judge = LiftJudge(task_card(scene.task))
+        self.judge = Judge(task_card(scene.task))
         self.physics.reset(objects)
         self._command_ns = None
         self._applied = np.zeros(len(JOINT_NAMES))
@@ -167,7 +168,7 @@ class LiveCell:
             torque = self._impedance.torque(physics.joint_position, physics.joint_velocity, TIME_STEP_S)
             physics.step_torque(torque, self._gripper)
         self._steps += 1
-        self.judge.observe(self.physics.time_s, self.physics.held_object(self.judge.card.success.height_m))
+        self.judge.observe(self.physics.look())
 
     def _obey(self) -> np.ndarray:
         """(7,) rad/s to apply for one step."""

@@ -1,13 +1,16 @@
 """What the cell's cameras see."""
 
+# MuJoCo's compiled modules carry no type information.
+# pyright: reportAttributeAccessIssue=false
+
 from __future__ import annotations
 
 import numpy as np
 
 from robosteer_rig.errors import RobosteerError
 from robosteer_sim.cell_model import CAMERAS
-from robosteer_sim.gl import make_renderer
-from robosteer_sim.physics import CellPhysics
+from robosteer_sim.gl import make_renderer, mujoco
+from robosteer_sim.physics import MAX_STAGES, CellPhysics
 
 
 class CellCameras:
@@ -33,16 +36,30 @@ class CellCameras:
                 )
         self._physics = physics
         self._sizes = dict(sizes)
-        self._renderers = {size: make_renderer(physics.model, size[1], size[0]) for size in set(sizes.values())}
+        self._renderers: dict[mujoco.MjModel, dict[tuple[int, int], mujoco.Renderer]] = {}
+        self._renderers_of(physics.model)
+
+    def _renderers_of(self, model: mujoco.MjModel) -> dict[tuple[int, int], mujoco.Renderer]:
+        """The renderers of a compiled cell, by picture size; made when it is drawn for the first time."""
+        if model not in self._renderers:
+            while len(self._renderers) >= MAX_STAGES:
+                self._free(next(iter(self._renderers)))
+            self._renderers[model] = {
+                size: make_renderer(model, size[1], size[0]) for size in set(self._sizes.values())
+            }
+        return self._renderers[model]
+
+    def _free(self, model: mujoco.MjModel) -> None:
+        for renderer in self._renderers.pop(model).values():
+            renderer.close()
 
     def render(self, name: str) -> np.ndarray:
         """(height, width, 3) uint8 RGB of one camera, now."""
-        renderer = self._renderers[self._sizes[name]]
+        renderer = self._renderers_of(self._physics.model)[self._sizes[name]]
         renderer.update_scene(self._physics.data, name)
         return renderer.render()
 
     def close(self) -> None:
         """Free the OpenGL contexts."""
-        for renderer in self._renderers.values():
-            renderer.close()
-        self._renderers = {}
+        for model in list(self._renderers):
+            self._free(model)

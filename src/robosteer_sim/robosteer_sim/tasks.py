@@ -1,24 +1,13 @@
-"""What the cell can be asked to do: task cards, and the judge that decides whether it was done."""
+"""What the cell can be asked to do: one card per task. `judge.Judge` decides whether it was done."""
 
 from __future__ import annotations
 
 import dataclasses
 
 from robosteer_rig.errors import RobosteerError
-from robosteer_sim.cell_model import COLOURS
+from robosteer_sim.criteria import Criterion, Inside, Lifted, Pressed, PushedTo
 
-
-@dataclasses.dataclass(frozen=True)
-class LiftCriterion:
-    """An object counts as picked up when it is held high enough for long enough.
-
-    Attributes:
-        height_m: of the object above its place on the table.
-        hold_s: for how long without a break, with both pads in contact.
-    """
-
-    height_m: float = 0.05
-    hold_s: float = 0.5
+CUBES = tuple(f"{colour} cube" for colour in ("red", "green", "blue", "yellow"))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,27 +16,93 @@ class TaskCard:
 
     Attributes:
         prompt: the instruction, which is also the task's name.
-        target: the object to pick up.
+        target: the object that is acted upon; it lies in the scene's grid cell.
+        success: when the task is done, with its tolerances.
+        reset: how a scene is set up, for people.
+        goal: the object that the target is brought to.
+        goal_distance_m: between which distances from the target the goal stands.
         distractors: objects one of which lies in the scene too, drawn from the scene's seed.
-        success: the judge's tolerances.
+        doing: what is done to the target, as a participle.
         time_limit_s: after which an attempt counts as failed.
     """
 
     prompt: str
     target: str
-    distractors: tuple[str, ...]
-    success: LiftCriterion = LiftCriterion()
+    success: Criterion
+    reset: str
+    goal: str | None = None
+    goal_distance_m: tuple[float, float] = (0.0, 0.0)
+    distractors: tuple[str, ...] = ()
+    doing: str = "lifted"
     time_limit_s: float = 12.0
 
 
-OBJECTS = tuple(f"{colour} cube" for colour in COLOURS)
+_GRID = "in its cell of the 5 x 8 grid, at a random yaw"
 
 
-def _pick_up(target: str) -> TaskCard:
-    return TaskCard(f"pick up {target}", target, tuple(name for name in OBJECTS if name != target))
+def _pick_up_cube(target: str) -> TaskCard:
+    return TaskCard(
+        prompt=f"pick up {target}",
+        target=target,
+        success=Lifted(),
+        reset=f"The {target} lies {_GRID}; a cube of another colour lies at least 12 cm away.",
+        distractors=tuple(name for name in CUBES if name != target),
+    )
 
 
-TASKS: dict[str, TaskCard] = {card.prompt: card for card in map(_pick_up, OBJECTS)}
+_CARDS = (
+    *map(_pick_up_cube, CUBES),
+    TaskCard(
+        prompt="place marker in mug",
+        target="marker",
+        success=Inside(radius_m=0.045, height_m=0.035),
+        reset=f"The marker lies {_GRID}; the mug stands 18 to 32 cm away, its handle anywhere.",
+        goal="mug",
+        goal_distance_m=(0.18, 0.32),
+        time_limit_s=24.0,
+    ),
+    TaskCard(
+        prompt="press red button hard",
+        target="red button",
+        success=Pressed(),
+        reset=f"The button is fixed {_GRID}; nothing else is on the table.",
+        doing="pressed",
+    ),
+    TaskCard(
+        prompt="place green cube in red bowl",
+        target="green cube",
+        success=Inside(radius_m=0.06, height_m=0.05),
+        reset=f"The green cube lies {_GRID}; the bowl stands 15 to 32 cm away.",
+        goal="red bowl",
+        goal_distance_m=(0.15, 0.32),
+        time_limit_s=20.0,
+    ),
+    TaskCard(
+        prompt="push red cup to red bowl",
+        target="red cup",
+        success=PushedTo(),
+        reset=f"The cup stands {_GRID}; the bowl stands 18 to 30 cm away.",
+        goal="red bowl",
+        goal_distance_m=(0.18, 0.30),
+        doing="pushed",
+        time_limit_s=24.0,
+    ),
+    TaskCard(
+        prompt="pick up mug",
+        target="mug",
+        success=Lifted(),
+        reset=f"The mug stands {_GRID}, its handle anywhere; nothing else is on the table.",
+    ),
+)
+TASKS: dict[str, TaskCard] = {card.prompt: card for card in _CARDS}
+PAPER_TASKS = (
+    "place marker in mug",
+    "press red button hard",
+    "pick up red cube",
+    "place green cube in red bowl",
+    "push red cup to red bowl",
+)
+"""The tasks of the paper's first table, in its order; its unseen task is "pick up mug"."""
 
 
 def task_card(prompt: str) -> TaskCard:
@@ -59,42 +114,3 @@ def task_card(prompt: str) -> TaskCard:
     if prompt not in TASKS:
         raise RobosteerError(f"task: found {prompt!r}, expected one of {sorted(TASKS)}")
     return TASKS[prompt]
-
-
-@dataclasses.dataclass
-class LiftJudge:
-    """Watches an episode and says which object has been picked up.
-
-    Attributes:
-        card: the task.
-        lifted: the first object that met the criterion; any object counts, so that a wrong choice can be told.
-    """
-
-    card: TaskCard
-    lifted: str | None = None
-    _held: str | None = None
-    _held_since_s: float = 0.0
-
-    def observe(self, time_s: float, held: str | None) -> None:
-        """Take note of one instant.
-
-        Args:
-            time_s: time since the reset.
-            held: the object that is above the criterion's height with both pads in contact; None for none.
-        """
-        if held is None or held != self._held:
-            self._held, self._held_since_s = held, time_s
-        elif self.lifted is None and time_s - self._held_since_s >= self.card.success.hold_s:
-            self.lifted = held
-
-    @property
-    def success(self) -> bool:
-        """Whether the target was picked up, and nothing else before it."""
-        return self.lifted == self.card.target
-
-    @property
-    def failure(self) -> str | None:
-        """Why the episode cannot succeed any more; None while it can, or when it did."""
-        if self.lifted is None or self.success:
-            return None
-        return f"picked up {self.lifted} instead of {self.card.target}"

@@ -31,7 +31,7 @@ from robosteer_sim.live import LiveCell, Pulse
 from robosteer_sim.nodes import messages
 from robosteer_sim.nodes.run import StoppableNode, run_node
 from robosteer_sim.rendering import CellCameras
-from robosteer_sim.tasks import OBJECTS
+from robosteer_sim.tasks import CUBES
 
 CONTROLLERS = ("joint_velocity", "cartesian_impedance")
 TARGET_TOPIC = "/target_pose"
@@ -106,7 +106,7 @@ class CellNode(StoppableNode):
         self._publish_clock = bool(
             self.declare_parameter("publish_clock", False, fixed("publish /clock; stamps then start at 0")).value
         )
-        text = f"distractor's choices: ['any'] other colour, ['none'], or some of {list(OBJECTS)}"
+        text = f"distractor's choices: ['any'] other colour, ['none'], or some of {list(CUBES)}"
         self.declare_parameter("distractors", ["any"], fixed(text))
         describe = ParameterDescriptor
         self.declare_parameter("task", "pick up red cube", describe(description="instruction; applied by ~/reset"))
@@ -139,8 +139,8 @@ class CellNode(StoppableNode):
         if names == ("none",):
             return ()
         for name in names:
-            if name not in OBJECTS:
-                raise RobosteerError(f"distractors: found {name!r}, expected some of {list(OBJECTS)}")
+            if name not in CUBES:
+                raise RobosteerError(f"distractors: found {name!r}, expected some of {list(CUBES)}")
         return names
 
     def _scene(self, changes: dict[str, Any]) -> Scene:
