@@ -12,9 +12,9 @@ from robosteer_rig.frame import Frame
 from robosteer_rig.images import prepare
 from robosteer_rig.rig import GRIPPER_STATE, JOINT_STATE, Rig
 from robosteer_sim.cell_model import TIME_STEP_S
-from robosteer_sim.expert import Expert
+from robosteer_sim.experts import make_expert
 from robosteer_sim.judge import Judge
-from robosteer_sim.layout import DISTURBANCE_STREAM, EXPERT_STREAM, lay_out, scene_random
+from robosteer_sim.layout import DISTURBANCE_STREAM, lay_out, scene_random
 from robosteer_sim.panda import JOINT_NAMES
 from robosteer_sim.physics import CellPhysics
 from robosteer_sim.rendering import CellCameras
@@ -117,7 +117,7 @@ class CellEnvironment:
         return self.judge.card.time_limit_s
 
     def demonstrate(self, scene: Scene, *, disturbance: float = 0.0) -> Iterator[tuple[Frame, np.ndarray]]:
-        """Reset, then let the scripted expert act until it holds the object or the task's time is over.
+        """Reset, then let the scripted expert act until it is done or the task's time is over.
 
         Args:
             scene: the starting condition.
@@ -129,7 +129,7 @@ class CellEnvironment:
             Frame at t_k and the expert's action (8,) for [t_k, t_k+1): joint velocities in rad/s and the gripper.
         """
         frame = self.reset(scene)
-        expert = Expert(self.judge.card.target, scene_random(scene, EXPERT_STREAM))
+        expert = make_expert(scene)
         random = scene_random(scene, DISTURBANCE_STREAM)
         push = np.zeros(len(JOINT_NAMES))
         while not expert.done and self.physics.time_s < self.judge.card.time_limit_s:

@@ -43,8 +43,8 @@ def _views(scene: Scene, height: int) -> list[np.ndarray]:
     import numpy as np
 
     from robosteer_sim.cell_model import CAMERAS
-    from robosteer_sim.expert import Expert
-    from robosteer_sim.layout import EXPERT_STREAM, lay_out, scene_random
+    from robosteer_sim.experts import make_expert
+    from robosteer_sim.layout import lay_out
     from robosteer_sim.physics import CellPhysics
     from robosteer_sim.rendering import CellCameras
     from robosteer_sim.tasks import task_card
@@ -53,7 +53,7 @@ def _views(scene: Scene, height: int) -> list[np.ndarray]:
     physics = CellPhysics(samples=_SAMPLES)
     physics.reset(objects)
     cameras = CellCameras(physics, dict.fromkeys(CAMERAS, (height * 16 // 9, height)))
-    expert = Expert(card.target, scene_random(scene, EXPERT_STREAM))
+    expert = make_expert(scene)
     pictures: list[np.ndarray] = []
     while not expert.done and physics.time_s < card.time_limit_s:
         if physics.time_s * _FILM_FPS >= len(pictures):

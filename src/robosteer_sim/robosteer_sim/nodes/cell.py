@@ -259,6 +259,7 @@ class CellNode(StoppableNode):
             "success": cell.judge.success,
             "lifted": cell.judge.lifted,
             "failure": cell.judge.failure,
+            "failure_detail": cell.judge.detail,
             "counters": dataclasses.asdict(cell.counters),
         }
 

@@ -24,8 +24,9 @@ from robosteer_rig.environment import Scene
 from robosteer_rig.errors import RobosteerError
 from robosteer_rig.headset import connect_headset
 from robosteer_rig.rig import load_rig
-from robosteer_sim.expert import Expert
-from robosteer_sim.layout import EXPERT_STREAM, GRID_CELLS, check_scene, scene_random
+from robosteer_sim.experts import make_expert
+from robosteer_sim.layout import GRID_CELLS, check_scene
+from robosteer_sim.motion import Expert
 from robosteer_sim.nodes.run import ros_process
 from robosteer_sim.nodes.senses import Senses
 from robosteer_sim.nodes.session import Interrupted, Session
@@ -137,12 +138,12 @@ class ScriptedOperator:
         self._session.wait_until(lambda: self._grip.engaged, PATIENCE_S, "clutch")
         if self._use_recorder:
             self._press("A", ("recording",))
-        self._expert = Expert(self._task.target, scene_random(scene, EXPERT_STREAM))
+        self._expert = make_expert(scene)
         reason = self._watch(self._expert)
         self._expert = None
         self._pause(REST_S)  # so that the episode ends at rest
         if reason is None and not self._session_state("success"):
-            reason = str(self._session_state("failure") or f"{self._task.target} was not held long enough")
+            reason = str(self._session_state("failure_detail"))
         self._file(keep=reason is None)
         self._grip.gripping = False
         self._session.switch("/guard/arm", False)
