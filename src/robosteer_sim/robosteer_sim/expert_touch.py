@@ -13,6 +13,7 @@ from robosteer_sim.objects import BUTTON_TRAVEL_M
 
 _GAIN = 3.0  # 1/s
 _FINGERTIP_M = 0.017  # below the point between the pads
+_SLIPPED_M = 0.08  # of the finger from where it should push
 _BACK_M = 0.011  # of the closed fingers: from their middle to the side that pushes
 
 
@@ -191,11 +192,12 @@ class PushExpert(TouchExpert):
             if tip[2] - start[2] < 0.01:
                 self._anchored(Phase.PUSH, view)
         elif self.phase is Phase.PUSH:
-            across = abs(float(way[0] * (tip - [*behind, 0])[1] - way[1] * (tip - [*behind, 0])[0]))
+            off = tip[:2] - behind
+            across = abs(float(way[0] * off[1] - way[1] * off[0]))
             if met:
                 self._anchored(Phase.RETREAT, view)
-            elif across > 0.9 * self._radius:
-                self._retry()  # the cup has slipped past
+            elif across > 0.9 * self._radius or np.linalg.norm(off) > _SLIPPED_M:
+                self._retry()  # the cup is not in front of the finger any more
         elif tip[2] - self._anchor[2] > style.retreat_m - 0.015:
             self._finished = True
 

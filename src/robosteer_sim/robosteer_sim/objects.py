@@ -223,7 +223,9 @@ def _add_button(spec: mujoco.MjSpec, slot: str, size: tuple[float, ...]) -> None
         stiffness=_BUTTON_STIFFNESS,
         springref=-_BUTTON_PRELOAD_N / _BUTTON_STIFFNESS,
         damping=6.0,
-        armature=0.01,
+        armature=0.2,  # a lighter cap would press through its soft stop
+        solref_limit=[0.008, 1.0],
+        solimp_limit=[0.99, 0.999, 0.0005, 0.5, 2.0],
     )
     # It touches the arm alone; what stops it is its joint, not the case.
     cap.add_geom(

@@ -13,7 +13,7 @@ import sys
 import numpy as np
 import pytest
 
-from robosteer_rig.environment import Scene, make_environment
+from robosteer_rig.environment import Failure, Scene, make_environment
 from robosteer_rig.errors import RobosteerError
 from robosteer_rig.images import prepare
 from robosteer_sim.cell_model import CAMERAS
@@ -76,7 +76,8 @@ def test_success_needs_the_right_object(rig, demonstration):
     for _, action in demonstration[0]:
         cell.step(action[:7], action[7])
     assert not cell.success
-    assert cell.judge.failure == "picked up red cube instead of blue cube"
+    assert cell.failure is Failure.WRONG_OBJECT
+    assert cell.judge.detail == "picked up red cube instead of blue cube"
     cell.close()
 
 
