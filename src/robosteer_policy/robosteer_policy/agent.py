@@ -8,7 +8,7 @@ import numpy as np
 
 from robosteer_policy.backends import Backend
 from robosteer_policy.chunks import Chunk
-from robosteer_policy.requests import Outcome, Request
+from robosteer_policy.requests import Look, Outcome, Request
 from robosteer_rig.droid import observation
 from robosteer_rig.errors import RobosteerError
 from robosteer_rig.frame import Frame
@@ -42,8 +42,12 @@ class Agent:
         if shadow:
             actions = self._backend.actions(seen, request, steered=shadow == "steered", executed=False)
             other = to_chunk(actions, request.frame.stamp_ns, self._rig, request.sequence)
-        overlays = {kind: self._backend.overlay(kind, seen, request) for kind in sorted(request.overlays)}
-        return Outcome(chunk, other, time.monotonic_ns() - start, overlays)
+        return Outcome(chunk, other, time.monotonic_ns() - start)
+
+    def look(self, request: Request) -> Look:
+        """What somebody wants to see of an inference; one more inference for each kind."""
+        seen = observation(request.frame, self._rig, request.instruction)
+        return Look(request, {kind: self._backend.overlay(kind, seen, request) for kind in sorted(request.overlays)})
 
 
 def to_chunk(actions: np.ndarray, stamp_ns: int, rig: Rig, sequence: int = 0) -> Chunk:

@@ -67,13 +67,26 @@ class Outcome:
         chunk: to be executed.
         shadow: of the policy that is not executed, in shadow mode.
         latency_ns: duration of the inference.
-        overlays: kind -> field of an image -> (patch rows, patch columns), those that were wanted.
     """
 
     chunk: Chunk
     shadow: Chunk | None = None
     latency_ns: int = 0
-    overlays: Mapping[str, Mapping[str, np.ndarray]] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class Look:
+    """What somebody wanted to see of an inference.
+
+    Attributes:
+        request: of the inference.
+        overlays: kind -> field of an image -> (patch rows, patch columns).
+        trouble: why there is nothing to see, one line; empty otherwise.
+    """
+
+    request: Request
+    overlays: Mapping[str, Mapping[str, np.ndarray]]
+    trouble: str = ""
 
 
 def _actions(chunk: Chunk) -> dict[str, Any]:

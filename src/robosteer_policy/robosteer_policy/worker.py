@@ -8,7 +8,7 @@ import traceback
 
 from robosteer_policy.acting import Result
 from robosteer_policy.agent import Agent
-from robosteer_policy.requests import Request
+from robosteer_policy.requests import Look, Request
 from robosteer_policy.slot import Closed, LatestSlot
 from robosteer_policy.sources import Source
 from robosteer_policy.timing import Timing
@@ -29,6 +29,7 @@ class Worker:
         self._rig = rig
         self._requests: LatestSlot[Request] = LatestSlot()
         self._results: LatestSlot[Result] = LatestSlot()
+        self._looks: LatestSlot[Look] = LatestSlot()
         self._busy = threading.Event()
         self._loaded = threading.Event()
         self.failure = self.fingerprint = ""
@@ -68,6 +69,10 @@ class Worker:
         """The result of the last inference, once."""
         return self._results.take()
 
+    def look(self) -> Look | None:
+        """What somebody wanted to see of the last inference, once."""
+        return self._looks.take()
+
     def close(self, timeout_s: float = 2.0) -> None:
         """End the thread after the inference under way."""
         self._requests.close()
@@ -98,7 +103,16 @@ class Worker:
             result = Result(request, None, _line(error))
         self.latency.add(time.monotonic() - start)
         self._results.put(result)
+        if request.overlays and not result.trouble:
+            self._looks.put(self._look(agent, request))
         self._busy.clear()
+
+    def _look(self, agent: Agent, request: Request) -> Look:
+        """After the actions, so that no chunk waits for a picture, and what fails here ends no run."""
+        try:
+            return agent.look(request)
+        except Exception as error:  # noqa: BLE001 - said instead of shown
+            return Look(request, {}, _line(error))
 
 
 def _line(error: Exception) -> str:

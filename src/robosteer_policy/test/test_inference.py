@@ -2,7 +2,8 @@
 
 Regressions pinned: λ = 0 ran another program than the untouched policy and differed in the last bits; the noise
 depended on how many inferences a process had made before; showing attention changed the actions' last bits; in shadow
-mode the policies started from different noise; a server that was restarted was never found again.
+mode the policies started from different noise; a chunk waited for a picture; a server that was restarted was never
+found again.
 """
 
 import asyncio
@@ -22,16 +23,17 @@ from robosteer_policy.agent import Agent
 from robosteer_policy.backends import LocalBackend, RemoteBackend
 from robosteer_policy.overlays import ATTENTION, CLUSTER, Attention, Cluster, parse_heads
 from robosteer_policy.requests import Request, Steering, parse_record, record
-from robosteer_policy.sources import RemoteSource, require_source
+from robosteer_policy.sources import CheckpointSource, RemoteSource, require_source
 from robosteer_policy.steering.compose import Composition
 from robosteer_policy.steering.presets import parse_preset
 from robosteer_policy.strategies import Continuation
+from robosteer_policy.worker import Worker
 from robosteer_rig.droid import observation
 from robosteer_rig.errors import RobosteerError
 from robosteer_rig.rig import load_rig
 
 from .panda import RIG
-from .test_agent import frame
+from .test_agent import frame, wait_for
 from .tiny import HORIZON, tiny_checkpoint
 
 RIG_HERE = load_rig(RIG)
@@ -72,13 +74,14 @@ def test_strength_zero_is_bitwise_the_untouched_policy_and_more_is_not(policy):
 
 def look(policy, kind, overlay):
     """What comes out when somebody looks, and the heat of each image."""
-    outcome = agent(policy, overlays={kind: overlay}).act(dataclasses.replace(request(), overlays=frozenset({kind})))
-    return outcome, outcome.overlays[kind]
+    here, wish = agent(policy, overlays={kind: overlay}), dataclasses.replace(request(), overlays=frozenset({kind}))
+    here.look(wish)
+    return here.act(wish), here.look(wish).overlays[kind]
 
 
 def test_attention_is_a_share_of_each_image_and_changes_no_action(policy):
     plain = agent(policy).act(request())
-    assert plain.overlays == {}
+    assert agent(policy).look(request()).overlays == {}
     seen, heats = look(policy, ATTENTION, Attention(policy, ((0, 1), (1, 0))))
     np.testing.assert_array_equal(seen.chunk.velocity, plain.chunk.velocity)
     assert {f"observation/{name}" for name in RIG_HERE.policy_cameras} == set(heats)
@@ -88,6 +91,32 @@ def test_attention_is_a_share_of_each_image_and_changes_no_action(policy):
     assert any(np.abs(one[field] - heat).max() > 0 for field, heat in heats.items())
     with pytest.raises(RobosteerError, match=r"attention_heads: found 0\.2, expected heads from 0\.0 to 1\.1"):
         Attention(policy, ((0, 2),))
+
+
+def test_a_picture_that_fails_is_said_and_the_chunk_comes_first(policy, capsys):
+    taken = []
+
+    class Broken:
+        def maps(self, observation, noise, edits):
+            taken.append(worker.take())
+            raise ArithmeticError("a bug of ours")
+
+    class Loaded(CheckpointSource):
+        def load(self, rig):
+            return LocalBackend(policy, overlays={CLUSTER: Broken()})
+
+    worker = Worker(Loaded("tiny"), RIG_HERE)
+    worker.start()
+    worker.ask(dataclasses.replace(request(), overlays=frozenset({CLUSTER})))
+    wait_for(lambda: not worker.busy)
+    (result,), look = taken, worker.look()
+    assert (result.trouble, result.outcome.chunk.sequence) == ("", 1)
+    assert (look.overlays, look.trouble) == ({}, "policy: ArithmeticError: a bug of ours")
+    assert "a bug of ours" in capsys.readouterr().err
+    worker.ask(request(2))
+    wait_for(lambda: not worker.busy)
+    assert worker.look() is None
+    worker.close()
 
 
 SEES = dataclasses.replace(PRESETS["push"], name="sees", stream="prefix", targets={"0": (3,), "1": (1, 4)})
@@ -112,7 +141,7 @@ def test_a_cluster_shows_what_is_executed(policy):
         policy, composition=Composition(presets, policy.config), overlays={CLUSTER: Cluster(policy, presets["sees"])}
     )
     wish = dataclasses.replace(request(strengths={"sees": 1.0}), overlays=frozenset({CLUSTER}))
-    for heat in Agent(backend, RIG_HERE).act(wish).overlays[CLUSTER].values():
+    for heat in Agent(backend, RIG_HERE).look(wish).overlays[CLUSTER].values():
         np.testing.assert_allclose(heat, 7.0, rtol=1e-6)
 
 

@@ -142,6 +142,10 @@ class PolicyNode(StoppableNode):
             self._steering.release()
         if step.finished is not None:
             self._views.show(step.finished, accepted=step.accepted)
+        if (look := self._worker.look()) is not None:
+            self._views.draw(look)
+            if look.trouble:
+                self.get_logger().warning(f"overlay: {look.trouble}", throttle_duration_sec=5.0)
         self.failure = self._worker.failure
         if self._states() != self._shown:
             self._show_state()

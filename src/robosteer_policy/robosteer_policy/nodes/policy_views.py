@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
-import numpy as np
 from rclpy.node import Node
 from sensor_msgs.msg import Image
 from std_msgs.msg import String
@@ -15,8 +14,7 @@ from visualization_msgs.msg import MarkerArray
 from robosteer_policy.acting import Result
 from robosteer_policy.nodes import policy_messages as messages
 from robosteer_policy.nodes.qos import LATCHED, RELIABLE
-from robosteer_policy.requests import record
-from robosteer_rig.frame import Frame
+from robosteer_policy.requests import Look, record
 from robosteer_rig.heat import overlay
 from robosteer_rig.rig import Rig
 
@@ -64,14 +62,14 @@ class Views:
         for camera, publisher in self._pictures.items():
             if publisher.get_subscription_count():
                 publisher.publish(messages.picture(frame.images[camera], frame.stamp_ns, camera))
-        for kind, maps in outcome.overlays.items():
-            self._draw(kind, maps, frame)
 
-    def _draw(self, kind: str, maps: Mapping[str, np.ndarray], frame: Frame) -> None:
-        """One scale for all cameras."""
-        largest = max((float(heat.max()) for heat in maps.values()), default=0.0)
-        for field, heat in maps.items():
-            camera = self._rig.policy_cameras[field.removeprefix("observation/")]
-            image = frame.images[camera]
-            drawn = overlay(image, heat, largest, len(image))
-            self._overlays[kind, camera].publish(messages.picture(drawn, frame.stamp_ns, camera))
+    def draw(self, look: Look) -> None:
+        """Publish overlays; one scale for all cameras."""
+        frame = look.request.frame
+        for kind, maps in look.overlays.items():
+            largest = max((float(heat.max()) for heat in maps.values()), default=0.0)
+            for field, heat in maps.items():
+                camera = self._rig.policy_cameras[field.removeprefix("observation/")]
+                image = frame.images[camera]
+                drawn = overlay(image, heat, largest, len(image))
+                self._overlays[kind, camera].publish(messages.picture(drawn, frame.stamp_ns, camera))
