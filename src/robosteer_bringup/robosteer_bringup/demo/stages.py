@@ -149,6 +149,8 @@ def deploy(work: Workspace) -> None:
         f"checkpoint:={work.checkpoint}",
         f"instruction:={settings.task}",
         f"execute_steps:={settings.execute_steps}",
+        # Simulator, renderer and model share the processors, and nobody stands beside the arm.
+        "stall_s:=5.0",
         "trials:=true",
         f"trial_cells:={cells}",
         f"trial_time_limit_s:={settings.time_limit_s}",
