@@ -151,11 +151,12 @@ class Policy:
             result["model_actions"] = np.asarray(chunk[0], np.float32)
         return result | {"taps": tapped} if taps else result
 
-    def warm_up(self, prompt: str | None = None) -> None:
+    def warm_up(self, prompt: str | None = None, noise: np.ndarray | None = None) -> None:
         """Compile by one inference on black images, so that the first real one is not late; the key is not used up.
 
         Args:
             prompt: the instruction to come: room is made for it with the longest state text. None takes the default.
+            noise: as for `infer`; with and without it are two programs.
         """
         raw = self.transforms.blank_observation()
         raw["prompt"] = prompt if prompt is not None else raw["prompt"]
@@ -164,7 +165,7 @@ class Policy:
             _, mask = self.transforms.prompt_tokenizer.tokenize(raw["prompt"], state)
             self._make_room(int(mask.sum()))
         key = self._key
-        self.infer(raw)
+        self.infer(raw, noise)
         self._key = key
 
     def _make_room(self, tokens: int) -> None:

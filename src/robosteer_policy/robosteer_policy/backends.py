@@ -100,14 +100,16 @@ class LocalBackend:
         edits = self._edits(request.steering.active if request.steering.shadow != "steered" else {})
         return self._overlays[kind].maps(observation, self._noise(request.sequence), edits)
 
-    def warm_up(self, *, steered: bool, continued: bool) -> None:
-        """Compile what a run may need besides the plain policy, so that no slider and no second chunk is late.
+    def warm_up(self, instruction: str | None, *, steered: bool, continued: bool) -> None:
+        """Compile all that a run may need, so that no first chunk, no slider and no second chunk is late.
 
         Args:
+            instruction: the first one; room is made for prompts of its length.
             steered: with the presets' edits.
             continued: as the continuation of another chunk.
         """
         config = self._policy.config
+        self._policy.warm_up(instruction, self._noise(0))
         edits = self._composition.with_strengths({}) if steered and self._composition is not None else None
         guide = None
         if continued:

@@ -91,8 +91,7 @@ class CheckpointSource:
             fingerprint=fingerprint,
             overlays=self._overlays(policy, fingerprint),
         )
-        policy.warm_up(self.instruction)
-        backend.warm_up(steered=bool(self.presets), continued=self.realtime)
+        backend.warm_up(self.instruction, steered=bool(self.presets), continued=self.realtime)
         return backend
 
     def _overlays(self, policy: Policy, fingerprint: str) -> dict[str, Overlay]:

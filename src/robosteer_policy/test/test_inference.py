@@ -2,14 +2,16 @@
 
 Regressions pinned: λ = 0 ran another program than the untouched policy and differed in the last bits; the noise
 depended on how many inferences a process had made before; showing attention changed the actions' last bits; in shadow
-mode the policies started from different noise; a chunk waited for a picture; a server that was restarted was never
-found again.
+mode the policies started from different noise; a chunk waited for a picture; the first inference of a run compiled the
+model, because the warm-up had left the noise to the model; a server that was restarted was never found again.
 """
 
 import asyncio
 import dataclasses
+import logging
 import threading
 
+import jax
 import numpy as np
 import pytest
 
@@ -70,6 +72,22 @@ def test_strength_zero_is_bitwise_the_untouched_policy_and_more_is_not(policy):
     half, full = (steered.act(request(strengths={"push": x})).chunk.velocity for x in (0.5, 1.0))
     assert 0 < np.abs(half - plain).max() < np.abs(full - plain).max()
     np.testing.assert_array_equal(steered.act(request()).chunk.velocity, plain)
+
+
+def test_a_run_compiles_nothing(tmp_path, caplog):
+    path = save_checkpoint(tmp_path / "tiny", tiny_checkpoint())
+    heads = ((0, 1),)
+    source = CheckpointSource(str(path), instruction=TASK, num_steps=1, presets=PRESETS, realtime=True, heads=heads)
+    here, push, old = Agent(source.load(RIG_HERE), RIG_HERE), {"push": 0.5}, Continuation(1, shift=3, delay=3)
+    with jax.log_compiles(), caplog.at_level(logging.WARNING):
+        for one in (request(1), request(2, push, "plain"), request(3, {}, "", old), request(4, push, "", old)):
+            here.act(one)
+        for strengths in ({}, push):
+            here.look(dataclasses.replace(request(5, strengths), overlays=frozenset({ATTENTION})))
+    assert "jit(flow)" not in caplog.text
+    with jax.log_compiles(), caplog.at_level(logging.WARNING):
+        here.act(dataclasses.replace(request(6), instruction=20 * TASK))
+    assert "jit(flow)" in caplog.text, "a longer prompt is another program"
 
 
 def look(policy, kind, overlay):
