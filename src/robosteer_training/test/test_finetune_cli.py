@@ -125,28 +125,28 @@ def test_two_processes_on_the_command_line_train_as_one(place, two_tasks, tmp_pa
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_ctrl_c_saves_and_resume_continues_bit_for_bit(place, two_tasks, tmp_path):
     def words(name):
         # A held-out measurement, and so a line, after every step.
-        changes = {"steps": 120, "eval_every": 1, "recipe": "steering"}
+        changes = {"steps": 60, "eval_every": 1, "recipe": "steering", "batch_size": 56}
         return ["finetune", *options(place, two_tasks, tmp_path / name, **changes)]
 
     assert run(*words("undisturbed")) == 0
     stopped = start(*words("stopped"))
     # Nobody reads on after the third step: the pipe fills, and the run cannot be over before the signal is there.
     fcntl.fcntl(stopped.stderr, fcntl.F_SETPIPE_SZ, 4096)
-    for line in stopped.stderr:
-        if line.startswith("  step 3:"):
-            break
+    while not stopped.stderr.buffer.raw.readline().startswith(b"  step 3:"):
+        assert stopped.poll() is None
     stopped.send_signal(signal.SIGINT)
     out, errors = stopped.communicate(timeout=300)
     assert stopped.returncode == 0, errors
     assert out == ""
-    assert "of 120; everything is saved, go on with --resume" in errors
+    assert "of 60; everything is saved, go on with --resume" in errors
     assert "Traceback" not in errors
     assert not (tmp_path / "stopped").exists()
     reached = history(tmp_path / "stopped.partial")["loss"]
-    assert 3 <= len(reached) < 120
+    assert 3 <= len(reached) < 60
 
     assert run(*words("stopped"), "--resume") == 0
     one, two = (history(tmp_path / name) for name in ("undisturbed", "stopped"))
