@@ -64,6 +64,7 @@ setup(
             "evaluate = robosteer_training.commands.evaluate:main",
             "finetune = robosteer_training.commands.finetune:main",
             "heads = robosteer_training.commands.heads:main",
+            "paper = robosteer_training.commands.paper:main",
             "pretrain-nano = robosteer_training.commands.pretrain_nano:main",
             "steer = robosteer_training.commands.steer:main",
         ],

@@ -69,7 +69,7 @@ def evaluate(
         resume: take over the trials that are kept there, finished or not.
 
     Returns:
-        The trials, in the order of `scenes`.
+        The trials by task, variation, seed and cell; with `resume` also those that only an earlier run asked for.
 
     Raises:
         RobosteerError: a checkpoint that does not fit; see also `Journal`.
@@ -99,11 +99,17 @@ def evaluate(
             if journal is not None:
                 journal.add(trial, spent)
             advance(trial)
-    result = Evaluation(str(checkpoint), conditions, policy, tuple(known[scene] for scene in scenes), seconds)
+    result = Evaluation(
+        str(checkpoint), conditions, policy, tuple(known[s] for s in sorted(known, key=_order)), seconds
+    )
     if out is not None and journal is not None:
         result.save(out)
         journal.close()
     return result
+
+
+def _order(scene: Scene) -> tuple[str, str, int, int]:
+    return scene.task, scene.variation, scene.seed, scene.grid_cell
 
 
 def _identity(checkpoint: Path, rig: Rig, settings: EvaluateSettings) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -29,7 +29,7 @@ class Evaluation:
         checkpoint: where it lies, or its name.
         conditions: everything besides the scenes that two comparable runs share, by name (rig, environment, limits).
         policy: what was tried, by name (digest, how it was run).
-        trials: in the order of the scenes.
+        trials: in an order that comparable runs share.
         seconds: wall time of all sessions together.
     """
 
@@ -52,6 +52,11 @@ class Evaluation:
     def describe(self) -> str:
         """Rate with its 95 % Wilson interval, for people."""
         return describe_rate(self.successes, len(self.trials))
+
+    def only(self, scenes: Sequence[Scene]) -> Evaluation:
+        """The trials of these scenes alone."""
+        known = {trial.scene: trial for trial in self.trials}
+        return dataclasses.replace(self, trials=tuple(known[scene] for scene in scenes))
 
     def by(self, *names: str) -> dict[tuple[Any, ...], list[Trial]]:
         """Trials grouped by fields of their scenes, in the order of first appearance."""

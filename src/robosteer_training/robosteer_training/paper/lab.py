@@ -1,0 +1,258 @@
+"""What experiments are made of: datasets, caches, selections, policies, success; each is made once and kept."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from robosteer_model.checkpoint import Checkpoint, load_checkpoint
+from robosteer_model.digest import params_digest
+from robosteer_rig.rig import Rig, load_rig
+from robosteer_training.dataset import load_dataset
+from robosteer_training.evaluation.evaluate import EvaluateSettings, evaluate
+from robosteer_training.evaluation.result import Evaluation
+from robosteer_training.evaluation.rollout import Manner
+from robosteer_training.evaluation.scenes import make_scenes, spread_cells
+from robosteer_training.files import json_digest, write_json
+from robosteer_training.finetune.settings import TrainSettings
+from robosteer_training.frames import model_frames
+from robosteer_training.heads.cache import ActivationCache, CacheSettings, describe_episodes, fill_cache, load_cache
+from robosteer_training.heads.select import KnnSettings
+from robosteer_training.heads.source import Source
+from robosteer_training.paper.numbers import HEADS, TASKS, TOTAL, UNSEEN
+from robosteer_training.paper.selecting import choose
+from robosteer_training.scripted_dataset import make_dataset
+from robosteer_training.steer import SUMMARY_FILE, steer
+from robosteer_training.steer_settings import SteerSettings
+
+POSITIONS = ("suffix.first", "prefix.last")
+
+
+@dataclasses.dataclass(frozen=True)
+class LabSettings:
+    """Sizes of all experiments.
+
+    Attributes:
+        base: checkpoint.
+        rig: rig file of the environment.
+        work: where everything is kept.
+        tasks: instructions; the first one is the task of experiments on one task.
+        unseen: instruction that is never taught.
+        variations: changes of the conditions.
+        demos: demonstrations per task.
+        cells: grid cells per evaluation.
+        seeds: of the evaluation.
+        training: of every finetuning.
+        execute_steps: actions of a chunk executed before the next inference.
+        num_steps: denoising steps.
+        time_limit_s: per trial; None takes the task's.
+        exclude_dead_heads: leave out heads that receive no gradient.
+        run_steps: updates of REINFORCE.
+        run_frames: frames on which CMA and REINFORCE run the model.
+        environment: name of the environment.
+        jobs: worker processes.
+    """
+
+    base: Path
+    rig: Path
+    work: Path
+    tasks: tuple[str, ...] = TASKS
+    unseen: str = UNSEEN
+    variations: tuple[str, ...] = ("lighting", "form", "distractor")
+    demos: int = 20
+    cells: int = 40
+    seeds: tuple[int, ...] = (0, 1, 2)
+    training: TrainSettings = dataclasses.field(default_factory=TrainSettings)
+    execute_steps: int = 3
+    num_steps: int = 10
+    time_limit_s: float | None = None
+    exclude_dead_heads: bool = False
+    run_steps: int = 600
+    run_frames: int = 128
+    environment: str = "cell"
+    jobs: int = 2
+
+
+class Lab:
+    """Makes things and remembers what they cost.
+
+    Attributes:
+        settings: sizes.
+    """
+
+    def __init__(self, settings: LabSettings, console: Console | None = None) -> None:
+        self.settings = settings
+        self._console = console or Console(stderr=True)
+        self._spent: dict[str, float] = {}
+
+    @cached_property
+    def base(self) -> Checkpoint:
+        """The checkpoint that is adapted."""
+        return load_checkpoint(self.settings.base)
+
+    @cached_property
+    def base_digest(self) -> str:
+        """Of its parameters."""
+        return params_digest(self.base.params)
+
+    @cached_property
+    def rig(self) -> Rig:
+        """The environment's."""
+        return load_rig(self.settings.rig)
+
+    def heads(self, paper_heads: int = HEADS) -> int:
+        """The paper's number of heads of 144, in proportion to the model's."""
+        gemma = self.base.config.paligemma
+        return max(1, round(gemma.depth * gemma.num_heads * paper_heads / TOTAL))
+
+    def take_costs(self) -> dict[str, float]:
+        """Seconds by kind of everything used since the last call, whenever it was made."""
+        spent, self._spent = self._spent, {}
+        return {kind: round(seconds, 1) for kind, seconds in spent.items()}
+
+    def dataset(self, tasks: Sequence[str], demos: int) -> Path:
+        """Scripted demonstrations."""
+        s = self.settings
+
+        def make(path: Path) -> None:
+            store = s.work / "episodes"
+            make_dataset(path, store, self.rig, tasks, demos, environment=s.environment, jobs=s.jobs)
+
+        return self._once("demonstrations", [list(tasks), demos, self.rig.digest(), s.environment], make)
+
+    def cache(self, tasks: Sequence[str], demos: int) -> ActivationCache:
+        """Head outputs at the paper's two token positions."""
+        data = self.dataset(tasks, demos)
+
+        def make(path: Path) -> None:
+            dataset = load_dataset(data)
+            fill_cache(
+                path,
+                self.base.params,
+                self.base.config,
+                model_frames(dataset, self.base),
+                CacheSettings(POSITIONS),
+                checkpoint_digest=self.base_digest,
+                dataset_digest=dataset.digest(),
+                episodes=describe_episodes(dataset),
+            )
+
+        return load_cache(self._once("activations", [self.base_digest, data.name], make))
+
+    def source(self, tasks: Sequence[str], demos: int) -> Source:
+        """The rows of a cache."""
+        return Source.of(self.cache(tasks, demos))
+
+    def knn(self, m: int | None = None, position: str = "suffix.first") -> KnnSettings:
+        """How heads are chosen."""
+        return KnnSettings(m=m, position=position, exclude_dead_heads=self.settings.exclude_dead_heads)
+
+    def selection(
+        self, method: str, tasks: Sequence[str], demos: int, m: int | None = None, only: str | None = None
+    ) -> Path:
+        """A selection file.
+
+        Args:
+            method: knn, cma, reinforce, random, worst or all.
+            tasks: of the dataset.
+            demos: per task.
+            m: number of heads; None takes the paper's, in proportion.
+            only: choose on this task's frames alone.
+        """
+        m = None if method == "all" else self.heads() if m is None else m
+        source, data, s = self.source(tasks, demos), self.dataset(tasks, demos), self.settings
+
+        def make(path: Path) -> None:
+            rows = None if only is None else source.task_rows()[only]
+            run = (data, s.base, s.run_frames, s.run_steps)
+            choose(source, self.knn(m), method, rows=rows, run=run, path=path).save(path)
+
+        key = [source.key, method, m, only, s.exclude_dead_heads, s.run_frames, s.run_steps]
+        return self._once(f"selection ({method})", key, make, suffix=".heads.json")
+
+    def policy(
+        self,
+        recipe: str,
+        tasks: Sequence[str],
+        demos: int,
+        selections: Sequence[Path] = (),
+        *,
+        steps: int | None = None,
+        disjoint: bool = False,
+    ) -> Path:
+        """A finetuned checkpoint."""
+        data = self.dataset(tasks, demos)
+        training = self.settings.training
+        training = training if steps is None else dataclasses.replace(training, steps=steps)
+        key = [self.base_digest, data.name, recipe, [p.name for p in selections], training.to_json(), disjoint]
+
+        def make(path: Path) -> None:
+            if (path / SUMMARY_FILE).exists():
+                return
+            settings = SteerSettings(
+                base=self.settings.base,
+                out=path,
+                dataset=data,
+                recipe=recipe,
+                select=False,
+                selections=tuple(selections),
+                disjoint=disjoint,
+                training=training,
+            )
+            steer(settings, resume=True, console=self._console)
+
+        return self._once("training", key, make) / "checkpoint"
+
+    def success(self, policy: Path, task: str, variation: str = "") -> Evaluation:
+        """Success on the grid."""
+        s = self.settings
+        name = json_digest([str(policy), self.base_digest, task, variation, s.execute_steps, s.num_steps])[:16]
+        scenes = make_scenes([task], spread_cells(s.cells), s.seeds, [variation])
+        manner = Manner(s.execute_steps, s.time_limit_s)
+        settings = EvaluateSettings(s.environment, manner, s.num_steps, s.jobs)
+        out = s.work / "evaluation" / f"{name}.json"
+        found = evaluate(policy, self.rig, scenes, settings, out=out, resume=True)
+        self._spend("evaluation", found.seconds * len(scenes) / len(found.trials))
+        return found.only(scenes)
+
+    @contextmanager
+    def timed(self, kind: str) -> Iterator[None]:
+        """Count the time of the block among the costs."""
+        start = time.monotonic()
+        yield
+        self._spend(kind, time.monotonic() - start)
+
+    def _spend(self, kind: str, seconds: float) -> None:
+        self._spent[kind] = self._spent.get(kind, 0.0) + seconds
+
+    def _once(self, kind: str, key: Any, make: Callable[[Path], None], suffix: str = "") -> Path:
+        """Make a file or directory, or find it; the time of all sessions is kept beside it.
+
+        Args:
+            kind: what it is.
+            key: what decides its content, as JSON.
+            make: makes it at the path; it goes on by itself where it was interrupted.
+            suffix: of the path.
+        """
+        path = self.settings.work / kind.split(" ")[0] / (json_digest(key)[:16] + suffix)
+        record = path.with_name(path.name + ".made")
+        known = json.loads(record.read_text()) if record.exists() else {"seconds": 0.0, "whole": False}
+        if not known["whole"]:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            start, whole = time.monotonic(), False
+            try:
+                make(path)
+                whole = True
+            finally:
+                known = {"key": key, "seconds": known["seconds"] + time.monotonic() - start, "whole": whole}
+                write_json(record, known)
+        self._spend(kind, known["seconds"])
+        return path

@@ -1,0 +1,102 @@
+"""Tables of success rates: every line is a policy, every column a task or a condition."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from robosteer_training.evaluation.comparison import compare
+from robosteer_training.evaluation.result import Evaluation
+from robosteer_training.evaluation.statistics import wilson_interval
+from robosteer_training.paper.lab import Lab
+from robosteer_training.paper.result import Cell, Result
+
+Paper = float | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Line:
+    """One way to get a policy.
+
+    Attributes:
+        name: of the row.
+        policy: makes it for a column.
+        paper: the paper's per cent by column.
+        columns: where it is tried; None for all.
+    """
+
+    name: str
+    policy: Callable[[str], Path]
+    paper: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    columns: Sequence[str] | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """Lines and columns.
+
+    Attributes:
+        columns: name -> (task, variation).
+        lines: policies.
+        reference: name of the line that the others are compared with.
+    """
+
+    columns: Mapping[str, tuple[str, str]]
+    lines: Sequence[Line]
+    reference: str
+
+
+def measure(lab: Lab, table: Table, result: Result, saved: Callable[[Result], None]) -> None:
+    """Fill the result cell by cell; `saved` is called after each, so that a long run can be read while it goes on.
+
+    Args:
+        lab: makes what is needed.
+        table: what to measure.
+        result: gets cells and findings.
+        saved: keeps the result.
+    """
+    result.cells = [
+        Cell(line.name, column, None, paper=line.paper.get(column))
+        for line in table.lines
+        for column in table.columns
+        if line.columns is None or column in line.columns
+    ]
+    lines = {line.name: line for line in table.lines}
+    found: dict[str, dict[str, Evaluation]] = {name: {} for name in lines}
+    lab.take_costs()
+    for number, cell in enumerate(result.cells):
+        task, variation = table.columns[cell.column]
+        evaluation = lab.success(lines[cell.row].policy(cell.column), task, variation)
+        found[cell.row][cell.column] = evaluation
+        low, high = wilson_interval(evaluation.successes, len(evaluation.trials))
+        share = 100 * evaluation.successes / len(evaluation.trials)
+        text = f"{evaluation.successes}/{len(evaluation.trials)} = {share:.1f}"
+        result.cells[number] = dataclasses.replace(
+            cell, ours=share, interval=(100 * low, 100 * high), text=text, seconds=lab.take_costs()
+        )
+        saved(result)
+    result.findings = differences(found, table.reference)
+    result.whole = True
+    saved(result)
+
+
+def differences(found: Mapping[str, Mapping[str, Evaluation]], reference: str) -> list[str]:
+    """Each line against the reference over the columns that both have, in pairs."""
+    texts = []
+    for name, results in found.items():
+        shared = [column for column in results if column in found[reference]]
+        if name == reference or not shared:
+            continue
+        (d,) = compare({reference: _pool(found[reference], shared), name: _pool(results, shared)})
+        low, high = (100 * x for x in d.interval_95)
+        texts.append(
+            f"{name} against {reference}, {d.trials} pairs over {len(shared)} columns: {100 * d.difference:+.1f} "
+            f"points (95 % interval {low:+.1f} to {high:+.1f}), McNemar exact p = {d.p:.2g}"
+        )
+    return texts
+
+
+def _pool(results: Mapping[str, Evaluation], columns: Sequence[str]) -> Evaluation:
+    trials = tuple(trial for column in columns for trial in results[column].trials)
+    return dataclasses.replace(results[columns[0]], trials=trials)

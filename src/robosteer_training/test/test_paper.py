@@ -1,0 +1,138 @@
+"""Pins: a number of the paper that no line of ours stands beside, a table that is made anew every time, a long run that
+shows nothing until its end, demonstrations on the placements of the evaluation, and pages without what differs.
+"""
+
+import dataclasses
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from robosteer_model.checkpoint import save_checkpoint
+from robosteer_rig.errors import RobosteerError
+from robosteer_rig.rig import load_rig
+from robosteer_training.commands.paper import Arguments, main
+from robosteer_training.dataset import load_dataset
+from robosteer_training.evaluation.scenes import make_scenes
+from robosteer_training.paper import numbers, tables
+from robosteer_training.paper.lab import Lab
+from robosteer_training.paper.result import Cell, Result
+from robosteer_training.paper.run import EXPERIMENTS, run
+from robosteer_training.paper.success import Table
+from robosteer_training.scripted_dataset import demonstration_scene, make_dataset
+
+RIG = Path(__file__).parents[2] / "robosteer_bringup" / "config" / "rigs" / "sim_panda.yaml"
+TASKS = ("pick up green cube", "pick up red cube", "pick up blue cube")
+
+
+@pytest.fixture(scope="module")
+def arguments(base, tmp_path_factory):
+    place = tmp_path_factory.mktemp("paper")
+    save_checkpoint(place / "base", base)
+    return Arguments(("table7",), place / "base", RIG, place / "work", place / "out", TASKS, quick=True, jobs=1)
+
+
+@pytest.fixture(scope="module")
+def lab(arguments):
+    return Lab(arguments.settings())
+
+
+def test_every_number_of_the_paper_stands_in_a_line(arguments):
+    whole = dataclasses.replace(arguments.settings(), tasks=numbers.TASKS)
+    made = {name: told.table(Lab(whole)) for name, told in EXPERIMENTS.items() if told.table is not None}
+    papers = {
+        name: {(line.name, column): value for line in table.lines for column, value in line.paper.items()}
+        for name, table in made.items()
+    }
+    assert len(papers["table1"]) == 15
+    assert papers["table1"]["steering", "place green cube in red bowl"] == 80
+    assert len(papers["table2"]) == 30
+    assert papers["table2"]["LoRA, two tasks", "lighting"] == 15
+    assert sorted(papers["table3"].values()) == sorted(numbers.TABLE3.values())
+    assert len(papers["table5"]) == 6
+    assert sorted(papers["fig3"].values()) == [62.5, 72.5]
+    # 20 and 144 heads of the paper's model are 2 and 12 of this one.
+    assert papers["fig5"]["2 heads", numbers.TASKS[0]] == 72.5
+    assert papers["fig5"]["all 12 heads", numbers.TASKS[0]] == 45
+    assert len(papers["fig5"]) == 4
+    for table in made.values():
+        assert table.reference in [line.name for line in table.lines]
+        for line in table.lines:
+            assert set(line.paper) <= set(table.columns)
+    # Another task gets no number of the paper's.
+    assert not any(line.paper for line in tables.figure3(Lab(arguments.settings())).lines)
+
+
+def test_names_are_the_commands(arguments):
+    assert set(re.findall(r"table\d|fig\d", Path(main.__code__.co_filename).read_text())) == set(EXPERIMENTS)
+    with pytest.raises(RobosteerError, match="one twice"):
+        main(["table7", "table7", "--base", str(arguments.base), "--rig", str(RIG)])
+
+
+def test_demonstrations_are_shared_reproducible_and_not_the_evaluation_s(tmp_path):
+    rig, store, stamps = load_rig(RIG), tmp_path / "episodes", []
+    for count in (1, 2):
+        make_dataset(tmp_path / f"d{count}", store, rig, [TASKS[0]], count)
+        stamps.append({path: path.stat().st_mtime_ns for path in store.glob("*/meta.json")})
+    assert stamps[0].items() < stamps[1].items()
+    one, two = (load_dataset(tmp_path / f"d{count}") for count in (1, 2))
+    assert one.episodes == two.episodes[:1]
+    assert np.abs(two.actions[:, :7]).max() <= 1
+    assert set(two.prompts) == {TASKS[0]}
+    scenes = [demonstration_scene(TASKS[0], number) for number in range(80)]
+    assert {scene.grid_cell for scene in scenes[:40]} == set(range(40))
+    assert not set(scenes) & set(make_scenes([TASKS[0]], range(40), range(50)))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_analyses_write_ours_beside_the_paper_s(arguments, capsys):
+    names = ["table4", "table6", "table7", "fig4", "fig6", "fig7", "fig8"]
+    out = arguments.out
+    words = ["--base", arguments.base, "--rig", RIG, "--work", arguments.work, "--out", out, "--tasks", *TASKS]
+    assert main([*names, *map(str, words), "--quick", "--jobs", "1"]) == 0
+    assert "π0.5, steering: 74.64 MiB, printed 74.6." in capsys.readouterr().out
+    for name in names:
+        page, data = (out / f"{name}.md").read_text(), json.loads((out / f"{name}.json").read_text())
+        assert data["whole"]
+        assert "## What differs from the paper" in page
+        assert all((out / file).exists() for file in re.findall(r"\]\((\w+\.svg)\)", page))
+    assert "/ 0.47" in (out / "table4.md").read_text()
+    assert "/ 86.75" in (out / "table6.md").read_text()
+    assert "19,565,600" in (out / "table7.md").read_text()
+    cells = {(c["row"], c["column"]): c for c in json.loads((out / "table4.json").read_text())["cells"]}
+    low, high = cells["ours, shaped as π0.5", "suffix.first"]["interval"]
+    assert 0 < low <= high
+    work = arguments.work
+    stamps = {path: path.stat().st_mtime_ns for path in work.rglob("*.made")}
+    assert main(["fig7", *map(str, words), "--quick", "--jobs", "1"]) == 0
+    assert {path: path.stat().st_mtime_ns for path in work.rglob("*.made")} == stamps
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_table_of_success_is_filled_cell_by_cell_and_found_again(lab, tmp_path, monkeypatch):
+    task = TASKS[0]
+    zero, steered = (tables.table1(lab).lines[i] for i in (0, 3))
+    table = Table({task: (task, "")}, [zero, dataclasses.replace(steered, paper={task: 72.5})], "zero-shot")
+    monkeypatch.setitem(EXPERIMENTS, "table1", dataclasses.replace(EXPERIMENTS["table1"], table=lambda _: table))
+    seen = []
+    monkeypatch.setattr(Result, "save", lambda self, directory: seen.append(self.markdown()))
+    first = run("table1", lab, tmp_path, "robosteer paper table1")
+    assert seen[0].count("…") == 2  # the explanation, and the cell that is still to come
+    assert "/ 72.5" in seen[-1]
+    assert set(first.cells[1].seconds) == {"demonstrations", "activations", "selection (knn)", "training", "evaluation"}
+    assert re.match(r"\d/2 = ", first.cells[1].text)
+    assert "McNemar" in first.findings[0]
+    assert "instead of 5,000" in seen[-1]
+    again = run("table1", lab, tmp_path, "robosteer paper table1")
+    assert again.cells == first.cells
+
+
+def test_the_page_tells_an_unfinished_table():
+    result = Result("t", "T", "%", "95 %", [Cell("a", "x", 0.5, (0.1, 0.9), 0.7), Cell("b", "x", None, paper=(1, 2))])
+    assert "| a | 0.5 (0.1 to 0.9) / 0.7 |" in result.markdown()
+    assert "| b | … / 1 to 2 |" in result.markdown()
+    assert "Not finished" in result.markdown()
