@@ -17,6 +17,7 @@ from robosteer_sim.objects import KINDS
 from robosteer_sim.panda import add_panda
 
 TIME_STEP_S = 0.004
+TABLE_COLOUR = (0.56, 0.43, 0.30, 1.0)
 Slot = tuple[str, int]
 """Kind and form of an object that a model has room for; what is not in the scene is parked out of sight."""
 CUBES: tuple[Slot, ...] = (("cube", 0), ("cube", 0))
@@ -94,7 +95,7 @@ def _add_surroundings(spec: mujoco.MjSpec) -> None:
         height=384,
     )
     spec.add_material(name="robot", specular=0.3, shininess=0.4)
-    spec.add_material(name="table", rgba=[0.56, 0.43, 0.30, 1.0], specular=0.05, shininess=0.1)
+    spec.add_material(name="table", rgba=TABLE_COLOUR, specular=0.05, shininess=0.1)
     spec.add_material(name="object", specular=0.1, shininess=0.2)
     world = spec.worldbody
     world.add_geom(

@@ -19,6 +19,7 @@ from robosteer_sim.panda import JOINT_NAMES
 from robosteer_sim.physics import CellPhysics
 from robosteer_sim.rendering import CellCameras
 from robosteer_sim.tasks import task_card
+from robosteer_sim.variations import conditions_of
 
 DISTURBANCE_MEMORY = 0.8
 """Of a push from one step to the next: it lasts about a third of a second at 15 Hz."""
@@ -75,7 +76,7 @@ class CellEnvironment:
         """
         objects = lay_out(scene, self._distractors)
         self.judge = Judge(task_card(scene.task))
-        self.physics.reset(objects)
+        self.physics.reset(objects, conditions=conditions_of(scene))
         self._steps = 0
         return self._frame()
 

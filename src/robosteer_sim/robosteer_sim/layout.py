@@ -10,7 +10,7 @@ import numpy as np
 
 from robosteer_rig.environment import Scene
 from robosteer_rig.errors import RobosteerError
-from robosteer_sim.objects import KINDS, Colour, form_of, kind_of
+from robosteer_sim.objects import KINDS, Colour, colour_of, form_of, kind_of
 from robosteer_sim.tasks import TaskCard, task_card
 
 GRID_ROWS, GRID_COLUMNS = 5, 8
@@ -23,11 +23,21 @@ DISTRACTOR_DISTANCE_M = 0.12
 MAX_YAW_RAD = math.pi / 4
 """A cube looks the same after a quarter turn, so this covers every yaw."""
 
+VARIATIONS = {
+    "": "nothing changed",
+    "lighting": "a dim room with a bright lamp on one side",
+    "form": "objects of other sizes; marker and mug of other colours, too",
+    "distractors": "up to four more objects on the table",
+    "camera": "cameras up to 8 cm and 5 degrees out of their places",
+    "randomised": "random light, colours and table, cameras a little out of their places; for pretraining",
+}
+DISTRACTORS = ("purple cube", "grey cube", "purple ball", "grey ball", "blue block", "yellow block")
+"""The variation `distractors` draws four of them; no task asks for any."""
 CLEARANCE_M = 0.05
 """Free room around an object that is added to a scene: a finger and a little more."""
 
 # One stream of random numbers per purpose: a new purpose must not change the layouts of old scenes.
-_PLACES, _DISTRACTOR, EXPERT_STREAM, DISTURBANCE_STREAM, VARIATION_STREAM = 0, 1, 2, 3, 4
+_PLACES, _DISTRACTOR, EXPERT_STREAM, DISTURBANCE_STREAM, VARIATION_STREAM, OBJECT_STREAM = range(6)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,8 +93,9 @@ def check_scene(scene: Scene) -> None:
         raise RobosteerError(f"grid_cell: found {scene.grid_cell}, expected 0 ... {GRID_CELLS - 1}")
     if scene.seed < 0:
         raise RobosteerError(f"seed: found {scene.seed}, expected a number that is not negative")
-    if scene.variation:
-        raise RobosteerError(f"variation: found {scene.variation!r}, expected none")
+    if scene.variation not in VARIATIONS:
+        named = sorted(filter(None, VARIATIONS))
+        raise RobosteerError(f"variation: found {scene.variation!r}, expected one of {named}, or '' for none")
 
 
 def _scatter(random: np.random.Generator, cell: int) -> np.ndarray:
@@ -92,7 +103,7 @@ def _scatter(random: np.random.Generator, cell: int) -> np.ndarray:
 
 
 def lay_out(scene: Scene, distractors: Sequence[str] | None = None) -> tuple[PlacedObject, ...]:
-    """Place the target, then its goal or one distractor.
+    """Place the target, then its goal or one distractor, then what the variation adds.
 
     Args:
         scene: the starting condition.
@@ -107,9 +118,15 @@ def lay_out(scene: Scene, distractors: Sequence[str] | None = None) -> tuple[Pla
     """
     check_scene(scene)
     card = task_card(scene.task)
-    if not card.distractors:
-        return _lay_out_goal(scene, card)
-    choices = card.distractors if distractors is None else tuple(distractors)
+    if card.distractors:
+        placed = _lay_out_distractor(scene, card, card.distractors if distractors is None else tuple(distractors))
+    else:
+        placed = _lay_out_goal(scene, card)
+    return _vary(scene, placed, has_goal=card.goal is not None)
+
+
+def _lay_out_distractor(scene: Scene, card: TaskCard, choices: tuple[str, ...]) -> tuple[PlacedObject, ...]:
+    """The target in its grid cell, and one of the others somewhere else."""
     if card.target in choices:
         raise RobosteerError(f"distractors: found {card.target!r}, expected other objects than the task's target")
     random = scene_random(scene, _PLACES)
@@ -121,6 +138,30 @@ def lay_out(scene: Scene, distractors: Sequence[str] | None = None) -> tuple[Pla
     other = _distractor_place(random, scene.grid_cell, place)
     name = choices[int(scene_random(scene, _DISTRACTOR).integers(len(choices)))]
     return target, PlacedObject(name, (float(other[0]), float(other[1])), float(yaws[1]))
+
+
+def _vary(scene: Scene, placed: tuple[PlacedObject, ...], *, has_goal: bool) -> tuple[PlacedObject, ...]:
+    """The objects as the scene's variation wants them, where they were."""
+    random = scene_random(scene, OBJECT_STREAM)
+    match scene.variation:
+        case "form":
+            return tuple(
+                dataclasses.replace(o, form=int(random.integers(1, max(2, len(KINDS[o.slot[0]].forms)))))
+                for o in placed
+            )
+        case "distractors":
+            names = [str(name) for name in random.permutation(DISTRACTORS)[:4]]
+            return add_around(placed, names, random, has_goal=has_goal)
+        case "randomised":
+            return tuple(dataclasses.replace(o, rgba=_tinted(random, colour_of(o.name, o.form))) for o in placed)
+        case _:
+            return placed
+
+
+def _tinted(random: np.random.Generator, colour: Colour) -> Colour:
+    """A colour of the same name, a little different."""
+    r, g, b = np.clip(np.array(colour[:3]) * random.uniform(0.8, 1.2) + random.uniform(-0.04, 0.04, 3), 0.0, 1.0)
+    return float(r), float(g), float(b), colour[3]
 
 
 def _distractor_place(random: np.random.Generator, target_cell: int, target: np.ndarray) -> np.ndarray:
@@ -155,7 +196,7 @@ def draw_yaw(random: np.random.Generator, name: str) -> float:
 
 
 def add_around(
-    objects: Sequence[PlacedObject], names: Sequence[str], random: np.random.Generator
+    objects: Sequence[PlacedObject], names: Sequence[str], random: np.random.Generator, *, has_goal: bool = False
 ) -> tuple[PlacedObject, ...]:
     """Objects and others around them, as many of the others as find room.
 
@@ -163,16 +204,25 @@ def add_around(
         objects: what is there.
         names: what to add.
         random: decides where.
+        has_goal: whether the way from the first object to the second must stay free.
     """
     placed = list(objects)
     for name in names:
         for cell in random.permutation(GRID_CELLS):
             x, y = _scatter(random, int(cell))
             other = PlacedObject(name, (float(x), float(y)), draw_yaw(random, name))
-            if all(_gap(other, p) >= CLEARANCE_M for p in placed):
+            blocks = has_goal and _from_way(other, placed[0], placed[1]) < CLEARANCE_M
+            if not blocks and all(_gap(other, p) >= CLEARANCE_M for p in placed):
                 placed.append(other)
                 break
     return tuple(placed)
+
+
+def _from_way(other: PlacedObject, start: PlacedObject, end: PlacedObject) -> float:
+    """Free distance (m) between an object and what the first of two sweeps on its way to the second."""
+    a, b, p = (np.array(o.position) for o in (start, end, other))
+    along = np.clip((p - a) @ (b - a) / ((b - a) @ (b - a)), 0.0, 1.0)
+    return float(np.linalg.norm(p - a - along * (b - a))) - other.radius - start.radius
 
 
 def _gap(first: PlacedObject, second: PlacedObject) -> float:

@@ -17,6 +17,7 @@ from robosteer_sim.layout import lay_out
 from robosteer_sim.panda import JOINT_NAMES, LINKS
 from robosteer_sim.physics import CellPhysics
 from robosteer_sim.tasks import task_card
+from robosteer_sim.variations import conditions_of
 
 STEP_NS = round(TIME_STEP_S * 1e9)
 COMMAND_TIMEOUT_S = 0.05
@@ -98,7 +99,7 @@ class LiveCell:
         objects = lay_out(scene, self._distractors)
         self.scene = scene
         self.judge = Judge(task_card(scene.task))
-        self.physics.reset(objects)
+        self.physics.reset(objects, conditions=conditions_of(scene))
         self._command_ns = None
         self._applied = np.zeros(len(JOINT_NAMES))
         self._gripper = 0.0

@@ -17,6 +17,7 @@ from robosteer_sim.layout import PlacedObject
 from robosteer_sim.objects import form_of
 from robosteer_sim.panda import READY_POSITION
 from robosteer_sim.stage import Berth, Stage
+from robosteer_sim.variations import ORDINARY, Conditions
 
 MAX_LEAD_RAD = 0.15
 """How far the servo's integrated position may run ahead of the measured one: a blocked arm must not store up a jump."""
@@ -51,12 +52,18 @@ class CellPhysics:
         self._gripper_target_m = 0.0
         self.reset(())
 
-    def reset(self, objects: Sequence[PlacedObject], joint_position: np.ndarray = READY_POSITION) -> None:
+    def reset(
+        self,
+        objects: Sequence[PlacedObject],
+        joint_position: np.ndarray = READY_POSITION,
+        conditions: Conditions = ORDINARY,
+    ) -> None:
         """Objects on the table, arm at rest, gripper open, time zero.
 
         Args:
             objects: what lies on the table; kinds that were not seen before take a few milliseconds.
             joint_position: (7,) rad.
+            conditions: light, table and cameras.
         """
         stage = self._stage = self._stage_for(slots_for(objects))
         self.model, self.data = stage.model, stage.data
@@ -66,6 +73,7 @@ class CellPhysics:
         self._gripper_target_m = 0.0
         self._berths: dict[str, Berth] = dict(zip([o.name for o in objects], stage.set_up(objects), strict=True))
         self._know(objects)
+        stage.dressing.apply(conditions)
         mujoco.mj_forward(self.model, self.data)
 
     def _stage_for(self, slots: tuple[Slot, ...]) -> Stage:

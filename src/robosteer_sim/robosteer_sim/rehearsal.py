@@ -15,6 +15,7 @@ from robosteer_sim.layout import lay_out
 from robosteer_sim.motion import Expert
 from robosteer_sim.physics import CellPhysics
 from robosteer_sim.tasks import task_card
+from robosteer_sim.variations import conditions_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,6 +44,7 @@ def rehearse(
     rate_hz: float = 15.0,
     latency_steps: int = 0,
     meddle: Callable[[Expert], None] | None = None,
+    until: Callable[[Expert], bool] | None = None,
 ) -> Rehearsal:
     """Let the scripted expert act in a scene.
 
@@ -52,11 +54,12 @@ def rehearse(
         rate_hz: of its commands.
         latency_steps: how many control steps a command takes to arrive.
         meddle: called after every control step.
+        until: ends the episode early.
 
     Returns:
         The outcome.
     """
-    physics.reset(lay_out(scene))
+    physics.reset(lay_out(scene), conditions=conditions_of(scene))
     card = task_card(scene.task)
     judge, expert = Judge(card), make_expert(scene)
     commands: list[np.ndarray] = []
@@ -74,4 +77,6 @@ def rehearse(
             success_s = physics.time_s
         if meddle is not None:
             meddle(expert)
+        if until is not None and until(expert):
+            break
     return Rehearsal(judge, expert, np.array(commands), success_s, physics.time_s)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from robosteer_sim.cell_model import Slot, build_model, slot_names
+from robosteer_sim.dressing import Dressing
 from robosteer_sim.gl import mujoco
 from robosteer_sim.gripper import ACTUATOR, PADS
 from robosteer_sim.layout import PlacedObject
@@ -72,6 +73,7 @@ class Stage:
     Attributes:
         model: compiled; objects' colours and places, lights and cameras are set with every scene.
         data: MuJoCo's state.
+        dressing: changes light, table and cameras.
         arm_qpos: (7,) of the arm's joints in `qpos`.
         arm_dof: (7,) of the arm's joints in `qvel`.
         servos: (7,) of the arm's servos among the actuators.
@@ -93,6 +95,7 @@ class Stage:
         """
         model = self.model = build_model(samples, slots)
         self.data = mujoco.MjData(model)
+        self.dressing = Dressing(model)
         self.arm_qpos = np.array([model.joint(n).qposadr[0] for n in JOINT_NAMES])
         self.arm_dof = np.array([model.joint(n).dofadr[0] for n in JOINT_NAMES])
         self.servos = np.array([model.actuator(n).id for n in JOINT_NAMES])

@@ -26,7 +26,7 @@ from robosteer_rig.errors import RobosteerError
 from robosteer_rig.rig import Rig, load_rig
 from robosteer_sim.environment import check_rig
 from robosteer_sim.impedance import ImpedanceSettings
-from robosteer_sim.layout import GRID_CELLS, check_scene
+from robosteer_sim.layout import GRID_CELLS, VARIATIONS, check_scene
 from robosteer_sim.live import LiveCell, Pulse
 from robosteer_sim.nodes import messages
 from robosteer_sim.nodes.run import StoppableNode, run_node
@@ -35,6 +35,8 @@ from robosteer_sim.tasks import CUBES
 
 CONTROLLERS = ("joint_velocity", "cartesian_impedance")
 TARGET_TOPIC = "/target_pose"
+SCENE = ("task", "grid_cell", "seed", "variation")
+"""Parameters that make a scene."""
 STATE_SCHEMA = "robosteer.cell/1"
 TICK_S = 0.005
 CLOCK_READING_NS = 100_000
@@ -114,6 +116,8 @@ class CellNode(StoppableNode):
         text = "placement of the task's object, 5 rows x 8 columns; applied by ~/reset"
         self.declare_parameter("grid_cell", 19, describe(description=text, integer_range=cells))
         self.declare_parameter("seed", 0, describe(description="all other variation, >= 0; applied by ~/reset"))
+        text = f"change of conditions, one of {list(VARIATIONS)}; applied by ~/reset"
+        self.declare_parameter("variation", "", describe(description=text))
         rig = load_rig(str(path))
         check_rig(rig)
         return rig
@@ -145,7 +149,7 @@ class CellNode(StoppableNode):
 
     def _scene(self, changes: dict[str, Any]) -> Scene:
         """The scene that the parameters describe, with some of them changed."""
-        values: dict[str, Any] = {name: self.get_parameter(name).value for name in ("task", "grid_cell", "seed")}
+        values: dict[str, Any] = {name: self.get_parameter(name).value for name in SCENE}
         scene = Scene(**(values | {name: value for name, value in changes.items() if name in values}))
         check_scene(scene)
         return scene

@@ -7,6 +7,7 @@ operator's socket like those of any headset.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 import threading
@@ -67,6 +68,7 @@ class ScriptedOperator:
             raise RobosteerError("rig: found no parameter, expected a rig file; add `--ros-args -p rig:=PATH`")
         self._rig = load_rig(str(path))
         self._task = task_card(str(node.declare_parameter("task", "pick up red cube").value))
+        self._variation = str(node.declare_parameter("variation", "").value)
         self._episodes = int(node.declare_parameter("episodes", 16).value or 0)
         self._first_seed = int(node.declare_parameter("first_seed", 0).value or 0)
         self._use_recorder = bool(node.declare_parameter("use_recorder", True).value)
@@ -76,7 +78,7 @@ class ScriptedOperator:
         if self._episodes < 1:
             raise RobosteerError(f"episodes: found {self._episodes}, expected at least 1")
         for cell in self._cells:
-            check_scene(Scene(self._task.prompt, cell, self._first_seed))
+            check_scene(Scene(self._task.prompt, cell, self._first_seed, self._variation))
         self._connection = Path(str(node.declare_parameter("connection_file", "").value)).expanduser()
         self._node = node
         self._stop = stop
@@ -99,7 +101,7 @@ class ScriptedOperator:
         self._hand = OperatorHand(connect_headset("socket", self._connection))
         seed, kept, failures = self._first_seed, 0, 0
         while kept < self._episodes:
-            scene = Scene(self._task.prompt, self._cells[kept % len(self._cells)], seed)
+            scene = Scene(self._task.prompt, self._cells[kept % len(self._cells)], seed, self._variation)
             seed += 1
             started = time.monotonic()
             reason = self._perform(scene)
@@ -152,7 +154,7 @@ class ScriptedOperator:
     def _set_up(self, scene: Scene) -> None:
         """A fresh scene, then the arm under the operator's hand."""
         session = self._session
-        session.set_parameters("/cell", task=scene.task, grid_cell=scene.grid_cell, seed=scene.seed)
+        session.set_parameters("/cell", **dataclasses.asdict(scene))
         if self._use_recorder:
             session.set_parameters("/recorder", instruction=scene.task)
         count = json.loads(session.trigger("/cell/reset"))["reset_count"]
