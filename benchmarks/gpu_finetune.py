@@ -5,6 +5,7 @@ that its peak is its own.
 
     python benchmarks/gpu_finetune.py                # writes benchmarks/results/gpu_finetune.json
     python benchmarks/gpu_finetune.py --batch-size 32 --micro-batch 8 --only steering
+    python benchmarks/gpu_finetune.py --dry-run      # traces every candidate at full size, without weights or GPU
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from robosteer_training.finetune.ready import start_state
 from robosteer_training.finetune.recipes import recipe_by_name
 from robosteer_training.finetune.settings import TrainSettings
 from robosteer_training.finetune.spec import AdapterSpec, spread_heads
+from robosteer_training.finetune.state import TrainState
 from robosteer_training.finetune.step import make_step
 
 CONFIG = pi05(action_horizon=15)
@@ -117,6 +119,31 @@ def measure(name: str, batch_size: int, micro_batch: int, steps: int) -> dict[st
     }
 
 
+def dry_run(name: str, batch_size: int, micro_batch: int) -> dict[str, Any]:
+    """Trace one candidate's step at full size: its shapes fit together, and this is what it is given."""
+    recipe, changes = CANDIDATES[name]
+    spec = AdapterSpec(CONFIG, recipe_by_name(recipe), spread_heads(CONFIG, 20))
+    settings = TrainSettings(batch_size=batch_size, micro_batch=micro_batch, **(STOCK | changes))
+    step = make_step(spec, settings, settings.remat, Placement())
+    # Arrays of any size that take no memory.
+    zero = np.zeros((), ml_dtypes.bfloat16)
+    params = unflatten({path: np.broadcast_to(zero, x.shape) for path, x in flatten(param_shapes(CONFIG)).items()})
+    frozen = unflatten(frozen_leaves(params, spec, settings))
+    adapter = dict(spec.leaves)
+    moments = jax.eval_shape(settings.optimizer().init, adapter)
+    state = TrainState(jax.ShapeDtypeStruct((), np.int32), adapter, moments)
+    batch = make_batch(batch_size, settings.vision_cache)
+    given = jax.eval_shape(lambda *trees: trees, state, frozen, batch)
+    step.lowered(*given)
+
+    def gib(tree: Any) -> float:
+        return round(sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree)) / 2**30, 2)
+
+    flops = step_flops(spec, settings, step.work, Shapes(VIEWS, PROMPT, settings.vision_cache))
+    sizes = {"frozen_gib": gib(frozen), "trained_and_moments_gib": gib(state), "batch_gib": gib(batch)}
+    return {"candidate": name, "tflop_per_step": round(flops / 1e12, 2), **sizes}
+
+
 def _in_process_of_its_own(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
     command = [sys.executable, str(Path(__file__).resolve()), "--measure", name, "--steps", str(arguments.steps)]
     command += ["--batch-size", str(arguments.batch_size), "--micro-batch", str(arguments.micro_batch)]
@@ -134,7 +161,12 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--only", nargs="*", choices=list(CANDIDATES), default=list(CANDIDATES))
     parser.add_argument("--measure", choices=list(CANDIDATES), help=argparse.SUPPRESS)
+    parser.add_argument("--dry-run", action="store_true", help="trace only; needs no accelerator")
     arguments = parser.parse_args()
+    if arguments.dry_run:
+        for name in arguments.only:
+            print(json.dumps(dry_run(name, arguments.batch_size, arguments.micro_batch)), flush=True)
+        return
     if arguments.measure:
         print(json.dumps(measure(arguments.measure, arguments.batch_size, arguments.micro_batch, arguments.steps)))
         return
@@ -142,7 +174,7 @@ def main() -> None:
     question = "import jax; print(jax.default_backend())"
     backend = subprocess.run([sys.executable, "-c", question], capture_output=True, text=True, check=True).stdout
     if backend.strip() == "cpu":
-        parser.exit(2, "gpu_finetune: found no accelerator, expected one; run it where a GPU is\n")
+        parser.exit(1, "gpu_finetune: found no accelerator, expected one; run it where a GPU is\n")
     rows = [_in_process_of_its_own(name, arguments) for name in arguments.only]
     save("gpu_finetune", {"goal_s_per_step_h200": GOAL_S_PER_STEP, "candidates": rows})
 

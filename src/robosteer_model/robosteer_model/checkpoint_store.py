@@ -192,6 +192,8 @@ def _advice(missing: list[str], unused: list[str]) -> str:
 def write_tree(params: Path, tree: Mapping[str, Any], *, value_level: bool = False) -> None:
     """Write a parameter tree as orbax does for openpi.
 
+    Where several processes train together, the one that calls this writes alone and waits for no other.
+
     Args:
         params: the directory to create.
         tree: nested dict of arrays in openpi's tree.
@@ -203,5 +205,11 @@ def write_tree(params: Path, tree: Mapping[str, Any], *, value_level: bool = Fal
     item: Any = jax.tree.map(lambda leaf: {VALUE_KEY: leaf}, dict(tree)) if value_level else dict(tree)
     item = {TOP_KEY: item}
     save_args = jax.tree.map(lambda _: ocp.SaveArgs(chunk_byte_size=CHUNK_BYTES), item)
-    with ocp.PyTreeCheckpointer() as checkpointer:
+    alone = ocp.options.MultiprocessingOptions()
+    if jax.process_count() > 1:
+        # By default orbax meets all processes here; and it takes one process's device arrays for parts of a whole.
+        alone = ocp.options.MultiprocessingOptions(jax.process_index(), {jax.process_index()})
+        item = jax.device_get(item)
+    handler = ocp.PyTreeCheckpointHandler(multiprocessing_options=alone)
+    with ocp.Checkpointer(handler, multiprocessing_options=alone) as checkpointer:
         checkpointer.save(params.absolute(), item, save_args=save_args)

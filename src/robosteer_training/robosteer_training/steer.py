@@ -21,8 +21,8 @@ from robosteer_training.action_tokens import load_action_tokens
 from robosteer_training.compatibility import check_convention, check_statistics
 from robosteer_training.files import remove, write_json
 from robosteer_training.finetune.explain import explain
-from robosteer_training.finetune.multitask import disjoint_heads, joint_heads
-from robosteer_training.finetune.placement import meet
+from robosteer_training.finetune.multitask import disjoint_heads, in_task_order, joint_heads
+from robosteer_training.finetune.placement import leave_processes, start_together
 from robosteer_training.finetune.recipes import Recipe
 from robosteer_training.finetune.spec import AdapterSpec
 from robosteer_training.finetune.tracking import check_tracker
@@ -73,8 +73,12 @@ def steer(
 def _steer(settings: SteerSettings, *, resume: bool, overwrite: bool, console: Console) -> dict[str, Any]:
     check_tracker(settings.log)
     recipe = settings.chosen_recipe()
-    work = _open_work_directory(settings, resume=resume, overwrite=overwrite)
-    meet("work directory")
+    try:
+        work = _open_work_directory(settings, resume=resume, overwrite=overwrite)
+    except (RobosteerError, OSError):
+        start_together(ready=False)
+        raise
+    start_together(ready=True)
     selecting = not settings.selections and settings.select and recipe.uses_heads
     stages = Stages(console, work / SECONDS_FILE, count=6 if selecting else 4)
     run = open_pipeline(settings, work, stages)
@@ -103,17 +107,19 @@ def _steer(settings: SteerSettings, *, resume: bool, overwrite: bool, console: C
     for cache in work.glob("vision*"):
         remove(cache)  # a GiB per thousand images at full size, and made again from base and data
     _publish(work, settings.out)
+    leave_processes()
     return summary
 
 
 def follow(settings: SteerSettings) -> None:
     """What the other processes of a distributed run do: train along with process 0, which runs `steer`."""
-    meet("work directory")
+    start_together(ready=True)
     work = settings.out.with_name(settings.out.name + ".partial")
     stages = Stages(Console(quiet=True), work / f"process_{jax.process_index()}" / SECONDS_FILE, count=2)
     run = open_pipeline(settings, work, stages)
     spec, _ = choose_heads(run, settings.chosen_recipe(), None)
     run.finetune(spec)
+    leave_processes()
 
 
 def open_pipeline(settings: SteerSettings, work: Path, stages: Stages) -> Pipeline:
@@ -139,11 +145,7 @@ def choose_heads(
     dead = dead_heads(config) if settings.exclude_dead else []
     owners: list[int] = []
     if settings.disjoint:
-        if len(selections) != len(run.frames.tasks):
-            raise RobosteerError(
-                f"--disjoint: found {len(selections)} selections, expected one for each of the data's "
-                f"{len(run.frames.tasks)} tasks: {', '.join(run.frames.tasks)}"
-            )
+        selections = in_task_order(selections, run.frames.tasks)
         heads, owners = disjoint_heads(selections, dead)
     else:
         heads = [head for head in joint_heads(selections) if head not in dead]

@@ -92,7 +92,7 @@ def _finetune(arguments: Arguments) -> dict[str, Any] | None:
         raise RobosteerError("finetune: found --coordinator or --processes alone, expected both for several processes")
 
     from robosteer_training.commands.steer import finished
-    from robosteer_training.finetune.placement import join_processes
+    from robosteer_training.finetune.placement import abandon_processes, join_processes
     from robosteer_training.steer import follow, steer
     from robosteer_training.steer_settings import SteerSettings
 
@@ -108,11 +108,16 @@ def _finetune(arguments: Arguments) -> dict[str, Any] | None:
         **a.what.steer_fields(),
         **a.output.steer_fields(),
     )
-    if a.coordinator is not None:
-        join_processes(a.coordinator, a.processes, a.process_id)
-    if a.process_id > 0:
-        return finished(lambda: follow(settings), "finetune")
-    return finished(lambda: steer(settings, resume=a.resume, overwrite=a.overwrite), "finetune")
+    if a.coordinator is None:
+        return finished(lambda: steer(settings, resume=a.resume, overwrite=a.overwrite), "finetune")
+    join_processes(a.coordinator, a.processes, a.process_id)
+    try:
+        if a.process_id > 0:
+            return finished(lambda: follow(settings), "finetune")
+        return finished(lambda: steer(settings, resume=a.resume, overwrite=a.overwrite), "finetune")
+    except BaseException as error:
+        abandon_processes(130 if isinstance(error, KeyboardInterrupt) else 1)
+        raise
 
 
 def explain_text(told: dict[str, Any]) -> str:

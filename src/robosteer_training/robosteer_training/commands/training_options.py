@@ -62,7 +62,7 @@ class TrainingOptions:
     skip_dead: bool = True
     """Leave out what only the prefix's discarded output needs (pi0 and pi0.5)."""
     remat: Literal["auto", "off", "light", "full"] = "auto"
-    """What the backward pass computes again to save memory; auto takes the least that fits."""
+    """What the backward pass computes again to save memory; auto takes the fastest that fits."""
     bf16_frozen: bool = True
     """Keep frozen weights in the model's compute dtype, as openpi does; off keeps the stored one."""
     balance_tasks: bool = False

@@ -17,6 +17,32 @@ def joint_heads(selections: Sequence[HeadSelection]) -> list[Head]:
     return list(dict.fromkeys(head for _, _, head in ranked))
 
 
+def in_task_order(selections: Sequence[HeadSelection], tasks: Sequence[str]) -> list[HeadSelection]:
+    """One selection per task of the data, in the data's order.
+
+    Selections that say on which task they were made are matched by it; otherwise the order in which they were given
+    counts.
+
+    Raises:
+        RobosteerError: another number of selections than of tasks, or selections of other tasks.
+    """
+    if len(selections) != len(tasks):
+        raise RobosteerError(
+            f"--disjoint: found {len(selections)} selections, expected one for each of the data's {len(tasks)} tasks: "
+            f"{', '.join(tasks)}"
+        )
+    told = [selection.provenance.get("tasks") or [] for selection in selections]
+    if any(len(names) != 1 for names in told):
+        return list(selections)
+    names = [name for (name,) in told]
+    if sorted(names) != sorted(tasks):
+        raise RobosteerError(
+            f"--disjoint: found selections made on {', '.join(names)}, expected one on each of the data's tasks: "
+            f"{', '.join(tasks)}; give those files"
+        )
+    return [selections[names.index(task)] for task in tasks]
+
+
 def disjoint_heads(selections: Sequence[HeadSelection], excluded: Sequence[Head] = ()) -> tuple[list[Head], list[int]]:
     """As many heads per task as its selection has, none in two of them.
 

@@ -7,8 +7,12 @@ communication from these placements alone.
 
 from __future__ import annotations
 
+import atexit
 import dataclasses
-from collections.abc import Mapping
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
 
@@ -115,11 +119,32 @@ class Placement:
 
     def anyone(self, flag: bool) -> bool:
         """Whether the flag is set in any process; all of them must ask."""
-        if jax.process_count() == 1:
-            return flag
-        from jax.experimental import multihost_utils
+        return any(_told(flag))
 
-        return bool(np.any(multihost_utils.process_allgather(np.asarray(flag))))
+    def check_same_start(self, step: int) -> None:
+        """All processes must begin at the same step.
+
+        Raises:
+            RobosteerError: some have the state of an earlier session and others do not see it.
+        """
+        if len(set(steps := _told(step))) > 1:
+            raise RobosteerError(
+                f"--resume: found processes at steps {steps}, expected all at one; put --out on a file system that "
+                "all of them share"
+            )
+
+
+def _told(value: int) -> list[int]:
+    """What each process says; all of them must ask."""
+    if jax.process_count() == 1:
+        return [value]
+    from jax.experimental import multihost_utils
+
+    return np.ravel(multihost_utils.process_allgather(np.asarray(value, np.int32))).tolist()
+
+
+# Process 0 merges, writes and verifies after the last common step; the others wait for it this long.
+EXPORT_TIMEOUT_S = 3600
 
 
 def join_processes(coordinator: str, count: int, index: int) -> None:
@@ -135,18 +160,58 @@ def join_processes(coordinator: str, count: int, index: int) -> None:
     """
     if not 0 <= index < count:
         raise RobosteerError(f"--process-id: found {index}, expected 0 ... {count - 1}")
+    with _stdout_to_stderr():  # the transport greets there at the first exchange, and would spoil --json
+        try:
+            jax.distributed.initialize(
+                coordinator, count, index, initialization_timeout=120, shutdown_timeout_seconds=EXPORT_TIMEOUT_S
+            )
+        except (RuntimeError, ValueError) as error:
+            reason = str(error).splitlines()[0]
+            raise RobosteerError(
+                f"--coordinator: cannot join {count} processes at {coordinator} ({reason}); check address and firewall"
+            ) from error
+        _told(index)
+
+
+@contextmanager
+def _stdout_to_stderr() -> Iterator[None]:
+    """Send what libraries print on file descriptor 1 to stderr."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
     try:
-        jax.distributed.initialize(coordinator, count, index, initialization_timeout=120)
-    except (RuntimeError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise RobosteerError(
-            f"--coordinator: cannot join {count} processes at {coordinator} ({reason}); check address and firewall"
-        ) from error
+        yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
 
 
-def meet(where: str) -> None:
-    """Wait until every process is here."""
+def start_together(ready: bool) -> None:
+    """Wait until every process is ready, or one is not.
+
+    Raises:
+        RobosteerError: another process gave up.
+    """
+    told = _told(ready)
+    if not all(told):
+        leave_processes()
+        if ready:
+            raise RobosteerError(f"finetune: found process {told.index(0)} giving up, expected all; see what it says")
+
+
+def leave_processes() -> None:
+    """Wait for all processes, then be one's own."""
     if jax.process_count() > 1:
-        from jax.experimental import multihost_utils
+        jax.distributed.shutdown()
 
-        multihost_utils.sync_global_devices(where)
+
+def abandon_processes(code: int) -> None:
+    """End with this exit code without waiting for the others, who would wait for this one; they notice and end."""
+
+    def end() -> None:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+    if jax.process_count() > 1:
+        atexit.register(end)  # before JAX's own handler, which meets the others: handlers run last in, first out

@@ -15,7 +15,15 @@ from robosteer_training.finetune.settings import TrainSettings
 from robosteer_training.finetune.step import Step
 
 GIB = 2**30
-CANDIDATES: tuple[Remat, ...] = ("off", "light", "full")
+
+
+def candidates() -> tuple[Remat, ...]:
+    """Kinds of rematerialisation from the fastest to the smallest, on this kind of device.
+
+    A CPU writes and reads activations at the speed of its memory, into pages that the system has to clear first:
+    computing all but the large products again is faster there than keeping everything (ADR 0028).
+    """
+    return ("light", "full") if jax.default_backend() == "cpu" else ("off", "light", "full")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,7 +122,7 @@ def choose_step(
     available: int,
     settings: TrainSettings,
 ) -> tuple[Step, jax.stages.Compiled, dict[str, int]]:
-    """The step that computes least again and still fits, by the compiler's own account.
+    """The fastest step that fits, by the compiler's own account.
 
     Args:
         make: step for a kind of rematerialisation.
@@ -129,7 +137,7 @@ def choose_step(
     Raises:
         RobosteerError: nothing fits.
     """
-    allowed = CANDIDATES if settings.remat == "auto" else (settings.remat,)
+    allowed = candidates() if settings.remat == "auto" else (settings.remat,)
     needed = dict(parts)
     for remat in allowed:
         step = make(remat)

@@ -35,7 +35,7 @@ class TrainSettings:
         augment_variants: augmented variants per frame in the vision cache; 0 augments anew in every step, without it.
         prune: leave out absent views and the padding of prompts; off computes openpi's shapes.
         skip_dead: read the prefix into keys and values only, without the last layer's dead work (pi0 and pi0.5).
-        remat: what the backward pass computes again; "auto" takes the least that fits into memory.
+        remat: what the backward pass computes again; "auto" takes the fastest that fits into memory.
         bf16_frozen: keep frozen weights in the model's compute dtype, as openpi does; off keeps the stored one.
         balance_tasks: every task (instruction) gives the same share of every batch, however many frames it has.
         holdout: share of episodes kept out of training for the held-out loss (at least one of three or more).

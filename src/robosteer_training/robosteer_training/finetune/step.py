@@ -56,10 +56,14 @@ class Step:
         leaves = jax.tree.leaves((state, frozen, batch))
         key = str([(leaf.shape, str(leaf.dtype), str(leaf.sharding)) for leaf in leaves])
         if key not in self._programs:
-            out = (self.state_shardings(state), self.placement.everywhere)
-            jitted = jax.jit(self._run, donate_argnums=(0,), out_shardings=out)
-            self._programs[key] = jitted.lower(state, frozen, batch, np.bool_(True)).compile()
+            self._programs[key] = self.lowered(state, frozen, batch).compile()
         return self._programs[key]
+
+    def lowered(self, state: TrainState, frozen: Any, batch: Batch) -> jax.stages.Lowered:
+        """The traced program before it is compiled."""
+        out = (self.state_shardings(state), self.placement.everywhere)
+        jitted = jax.jit(self._run, donate_argnums=(0,), out_shardings=out)
+        return jitted.lower(state, frozen, batch, np.bool_(True))
 
     @cached_property
     def _programs(self) -> dict[str, jax.stages.Compiled]:

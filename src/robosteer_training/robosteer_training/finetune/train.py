@@ -110,6 +110,7 @@ def train(
     state, history = start_state(params, spec, settings, directory / STATE_FILE if resume else None, identity)
     episodes = (kept.tolist(), held_out.tolist())
     first = int(state.step)
+    placement.check_same_start(first)
     if first == settings.steps:
         return TrainResult(state.adapter, history, *episodes)
     ready = prepare(params, state, spec, settings, placement, batches.make(first))
