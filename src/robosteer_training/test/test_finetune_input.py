@@ -157,13 +157,13 @@ def _events(file):
 
 
 def test_curves_are_written_for_tensorboard(tmp_path, monkeypatch):
-    curves = open_curves("tensorboard", tmp_path / "curves", {})
+    curves = open_curves("tensorboard", tmp_path / "curves")
     for step in (1, 2):
         curves.write(step, {"loss": 0.5 / step})
     curves.close()
     (file,) = (tmp_path / "curves").iterdir()
     points = [(e.step, v.tag, v.simple_value) for e in _events(file) for v in e.summary.value]
     assert points == [(1, "loss", 0.5), (2, "loss", 0.25)]
-    monkeypatch.setitem(sys.modules, "wandb", None)
-    with pytest.raises(RobosteerError, match="uv pip install wandb"):
-        check_tracker("wandb")
+    monkeypatch.setitem(sys.modules, "tensorboardX", None)
+    with pytest.raises(RobosteerError, match="uv pip install tensorboardX"):
+        check_tracker("tensorboard")

@@ -94,8 +94,8 @@ class OutputOptions:
 
     adapter: bool = False
     """Write a small adapter instead of a merged checkpoint (`robosteer checkpoint merge` applies it)."""
-    log: Literal["none", "tensorboard", "wandb"] = "none"
-    """Curves for TensorBoard (needs tensorboardX) or Weights & Biases (needs wandb)."""
+    log: Literal["none", "tensorboard"] = "none"
+    """Curves for TensorBoard (needs the package tensorboardX)."""
     fsdp: int = 1
     """Devices that share one copy of weights and optimiser state; 1 copies them to each (faster if they fit)."""
     action_tokens: str | None = None

@@ -1,4 +1,4 @@
-"""Curves for TensorBoard or Weights & Biases, if someone wants them; neither is needed otherwise."""
+"""Curves for TensorBoard, if someone wants them; its package is not needed otherwise."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any, Literal, Protocol
 
 from robosteer_rig.errors import RobosteerError
 
-Tracker = Literal["none", "tensorboard", "wandb"]
-_PACKAGES = {"tensorboard": "tensorboardX", "wandb": "wandb"}
+Tracker = Literal["none", "tensorboard"]
+_PACKAGE = "tensorboardX"
 
 
 class Curves(Protocol):
@@ -45,17 +45,6 @@ class _TensorBoard:
         self._writer.close()
 
 
-class _Wandb:
-    def __init__(self, module: Any, directory: Path, told: Mapping[str, Any]) -> None:
-        self._run = module.init(project="robosteer", dir=str(directory), config=dict(told))
-
-    def write(self, step: int, values: Mapping[str, float]) -> None:
-        self._run.log(dict(values), step=step)
-
-    def close(self) -> None:
-        self._run.finish()
-
-
 def check_tracker(tracker: Tracker) -> None:
     """Say that a package is missing before any work is done.
 
@@ -63,30 +52,26 @@ def check_tracker(tracker: Tracker) -> None:
         RobosteerError: with the command that installs it.
     """
     if tracker != "none":
-        _module(tracker)
+        _module()
 
 
-def open_curves(tracker: Tracker, directory: Path, told: Mapping[str, Any]) -> Curves:
+def open_curves(tracker: Tracker, directory: Path) -> Curves:
     """Open the place where curves go.
 
     Args:
         tracker: which kind.
         directory: for files.
-        told: settings, for the record.
     """
     if tracker == "none":
         return _Nowhere()
     directory.mkdir(parents=True, exist_ok=True)
-    if tracker == "tensorboard":
-        return _TensorBoard(_module(tracker), directory)
-    return _Wandb(_module(tracker), directory, told)
+    return _TensorBoard(_module(), directory)
 
 
-def _module(tracker: Tracker) -> Any:
-    package = _PACKAGES[tracker]
+def _module() -> Any:
     try:
-        return importlib.import_module(package)
+        return importlib.import_module(_PACKAGE)
     except ImportError as error:
         raise RobosteerError(
-            f"--log: found no package {package}, expected it for {tracker}; uv pip install {package}, or --log none"
+            f"--log: found no package {_PACKAGE}, expected it for tensorboard; uv pip install {_PACKAGE}, or --log none"
         ) from error

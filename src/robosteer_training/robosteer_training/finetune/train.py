@@ -177,7 +177,7 @@ class _Loop:
         if not self._history.heldout:
             self._measure(0)
         log = self._watch.log if self._placement.is_main else "none"
-        curves = open_curves(log, self._directory / "curves", settings.to_json())
+        curves = open_curves(log, self._directory / "curves")
         try:
             with deferred_interrupt() as interrupt, Prefetch(batches.make, steps) as prefetched:
                 for step, batch in zip(steps, prefetched, strict=True):
