@@ -45,7 +45,7 @@ def main() -> None:
         for task in TASKS:
             rows.append(measure(physics, task, arguments.seeds, "" if variation == "none" else variation))
             print(rows[-1], flush=True)
-    save("experts", {"rows": rows})
+        save("experts", {"rows": rows})
 
 
 if __name__ == "__main__":

@@ -155,6 +155,13 @@ def _add_vessel(
             mass=mass / 4,
             **_SURFACE,
         )
+    body.add_geom(
+        name=f"{slot}_floor_paint",
+        type=mujoco.mjtGeom.mjGEOM_CYLINDER,
+        pos=[0, 0, _FLOOR_M / 2],
+        size=[bottom + wall / 2, _FLOOR_M / 2 + 0.0002, 0],
+        **_PAINT,
+    )
     slope = math.atan2(top - bottom, height)
     middle = (bottom + top) / 2 + wall / 2
     width = (max(bottom, top) + wall) * math.tan(math.pi / _WALLS)
