@@ -10,7 +10,7 @@ import numpy as np
 
 from robosteer_rig.environment import Failure
 from robosteer_sim.instant import Instant
-from robosteer_sim.objects import BUTTON_TRAVEL_M
+from robosteer_sim.shapes import BUTTON_TRAVEL_M
 
 UPRIGHT = math.cos(math.radians(20.0))
 """Cosine of the tilt up to which something stands."""

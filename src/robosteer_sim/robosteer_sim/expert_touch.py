@@ -9,7 +9,7 @@ import numpy as np
 
 from robosteer_sim.grips import nearest_turn, tool_yaw, yaw_of
 from robosteer_sim.motion import Expert, Move, Phase, View, downward, towards
-from robosteer_sim.objects import BUTTON_TRAVEL_M
+from robosteer_sim.shapes import BUTTON_TRAVEL_M
 
 _GAIN = 3.0  # 1/s
 _FINGERTIP_M = 0.017  # below the point between the pads

@@ -170,7 +170,9 @@ def test_a_reset_gives_the_scene_asked_for(graph):
 
 
 @pytest.mark.usefixtures("cell")
-@pytest.mark.parametrize(("name", "value"), [("task", "make tea"), ("grid_cell", 40), ("seed", -1)])
+@pytest.mark.parametrize(
+    ("name", "value"), [("task", "make tea"), ("grid_cell", 40), ("seed", -1), ("variation", "fog")]
+)
 def test_a_parameter_that_makes_no_scene_is_refused(graph, name, value):
     result = set_parameter(graph, name, value)
     assert not result.successful

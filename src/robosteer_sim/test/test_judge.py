@@ -12,10 +12,10 @@ from robosteer_sim.cell_model import TIME_STEP_S
 from robosteer_sim.judge import Judge
 from robosteer_sim.layout import PlacedObject, lay_out
 from robosteer_sim.motion import Phase
-from robosteer_sim.objects import BUTTON_TRAVEL_M
 from robosteer_sim.panda import READY_POSITION
 from robosteer_sim.physics import CellPhysics
 from robosteer_sim.rehearsal import rehearse
+from robosteer_sim.shapes import BUTTON_TRAVEL_M
 from robosteer_sim.tasks import TASKS, task_card
 
 MARKER, BUTTON = "place marker in mug", "press red button hard"
