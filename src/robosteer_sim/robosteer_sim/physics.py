@@ -21,16 +21,17 @@ from robosteer_sim.variations import ORDINARY, Conditions
 
 MAX_LEAD_RAD = 0.15
 """How far the servo's integrated position may run ahead of the measured one: a blocked arm must not store up a jump."""
-
-
 MAX_STAGES = 12
 """Compiled cells that are kept for later scenes."""
 
 
 def slots_for(objects: Sequence[PlacedObject]) -> tuple[Slot, ...]:
-    """The room that objects need; two ordinary cubes or fewer always get the same room."""
+    """The room that objects need.
+
+    Two ordinary cubes or fewer always get the same room, and so do the same distractors in any order.
+    """
     needed = tuple(placed.slot for placed in objects)
-    return CUBES if needed == CUBES[: len(needed)] else needed
+    return CUBES if needed == CUBES[: len(needed)] else needed[:2] + tuple(sorted(needed[2:]))
 
 
 class CellPhysics:

@@ -5,6 +5,8 @@ arm was blocked; a gripper faster than the real one or with another polarity; a 
 what was simulated before; a tool frame that disagrees with the rig's.
 """
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -138,7 +140,16 @@ def test_every_object_lies_still_in_every_form(physics, name, form):
     assert now.names == (f"red {name}",)
 
 
-def test_a_stale_model_is_not_kept_for_ever(physics):
-    for number in range(MAX_STAGES + 3):
-        physics.reset([PlacedObject("red ball", (0.5, 0.1), 0.0)] * (number + 1))
+def test_models_are_shared_between_orders_of_distractors_and_not_kept_for_ever(physics):
+    cubes = [PlacedObject("red cube", (0.4, -0.1), 0.0), PlacedObject("blue cube", (0.4, 0.1), 0.0)]
+    others = [PlacedObject("grey ball", (0.6, -0.1), 0.0), PlacedObject("grey block", (0.6, 0.1), 0.0)]
+    models = []
+    for objects in (cubes + others, cubes + others[::-1], cubes, cubes[:1]):
+        physics.reset(objects)
+        models.append(physics.model)
+        assert set(physics.object_poses()) == {placed.name for placed in objects}
+    assert models[0] is models[1]
+    assert models[2] is models[3] is not models[0]
+    for first, second in itertools.islice(itertools.permutations(sorted(KINDS), 2), MAX_STAGES + 3):
+        physics.reset([PlacedObject(f"red {first}", (0.4, -0.1), 0.0), PlacedObject(f"red {second}", (0.6, 0.1), 0.0)])
     assert len(physics._stages) == MAX_STAGES
