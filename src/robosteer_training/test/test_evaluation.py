@@ -245,3 +245,25 @@ def test_interrupted_and_resumed_gives_the_same_trials_for_any_number_of_workers
     assert len({t.motion for t in anew.trials}) > 1
     assert {Path(t.film) for t in anew.trials if not t.success} == set(films.glob("*.gif"))
     assert not journal.exists()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_ray_cluster_gives_the_same_trials(tmp_path, monkeypatch):
+    pytest.importorskip("ray")
+    monkeypatch.setenv("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    scenes = make_scenes([TASK], [3, 20, 33], [0])
+    settings = EvaluateSettings(manner=Manner(3, 0.4), num_steps=2, jobs=2)
+    here = evaluate(NANO, load_rig(RIG), scenes, settings)
+    there = evaluate(NANO, load_rig(RIG), scenes, dataclasses.replace(settings, executor="ray"))
+    assert there.trials == here.trials
+    with pytest.raises(RobosteerError, match="task: found 'fly'"):
+        evaluate(NANO, load_rig(RIG), [Scene("fly", 0, 0)], dataclasses.replace(settings, executor="ray"))
+
+
+def test_without_ray_the_extra_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    settings = EvaluateSettings(executor="ray", manner=Manner(3, 0.4))
+    with pytest.raises(RobosteerError, match="--extra ray"):
+        evaluate(NANO, load_rig(RIG), make_scenes([TASK], [3], [0]), settings)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
@@ -45,6 +45,8 @@ class Arguments:
     """Simulated seconds per trial; by default the task's own."""
     jobs: int = 2
     """Worker processes; their number changes no outcome."""
+    executor: Literal["processes", "ray"] = "processes"
+    """Where workers run: on this machine, or on a Ray cluster (extra `ray`; a file system that all machines share)."""
     environment: str = "cell"
     """Where to try it (entry-point group robosteer.environments)."""
     films: Path | None = None
@@ -103,7 +105,7 @@ def _evaluate(arguments: Arguments) -> Evaluation:
     a = arguments
     scenes = make_scenes(a.task, a.chosen_cells(), a.seeds, a.variation)
     manner = Manner(a.execute_steps, a.time_limit_s)
-    settings = EvaluateSettings(a.environment, manner, a.num_steps, a.jobs, a.films)
+    settings = EvaluateSettings(a.environment, manner, a.num_steps, a.jobs, a.films, a.executor)
     try:
         result = evaluate(a.checkpoint, _rig(a), scenes, settings, out=a.out, resume=a.resume)
     except KeyboardInterrupt:

@@ -50,7 +50,7 @@ class Arguments:
     """Instructions instead of the paper's five; experiments on one task take the first."""
     unseen: str | None = None
     """Table 2: the instruction that is never taught."""
-    variations: tuple[str, ...] = ("lighting", "form", "distractor")
+    variations: tuple[str, ...] = ("lighting", "form", "distractors")
     """Table 2: changes of the conditions."""
     demos: int = 20
     """Demonstrations per task."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from robosteer_rig.environment import Scene
 from robosteer_rig.errors import RobosteerError
@@ -16,6 +16,8 @@ from robosteer_training.evaluation.journal import Journal
 from robosteer_training.evaluation.result import Evaluation
 from robosteer_training.evaluation.rollout import Manner, Trial
 from robosteer_training.evaluation.workers import Job, run_in_processes
+
+Executor = Literal["processes", "ray"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,6 +29,7 @@ class EvaluateSettings:
         manner: how the policy is run.
         num_steps: denoising steps.
         jobs: workers.
+        executor: processes of this machine, or actors of a Ray cluster.
         films: directory for films of failures; None for none.
     """
 
@@ -35,6 +38,7 @@ class EvaluateSettings:
     num_steps: int = 10
     jobs: int = 2
     films: Path | None = None
+    executor: Executor = "processes"
 
     def __post_init__(self) -> None:
         for name, value in {"jobs": self.jobs, "num-steps": self.num_steps}.items():
@@ -89,7 +93,7 @@ def evaluate(
     seconds, last = journal.seconds if journal else 0.0, time.monotonic()
     with (
         progress(f"evaluate {checkpoint.name}", len(scenes), len(scenes) - len(missing)) as advance,
-        contextlib.closing(run_in_processes(job, missing, settings.jobs)) as trials,
+        contextlib.closing(_run(job, missing, settings)) as trials,
     ):
         for trial in trials:
             now = time.monotonic()
@@ -106,6 +110,14 @@ def evaluate(
         result.save(out)
         journal.close()
     return result
+
+
+def _run(job: Job, scenes: Sequence[Scene], settings: EvaluateSettings) -> Generator[Trial, None, None]:
+    if settings.executor == "processes":
+        return run_in_processes(job, scenes, settings.jobs)
+    from robosteer_training.evaluation.on_ray import run_on_ray
+
+    return run_on_ray(job, scenes, settings.jobs)
 
 
 def _order(scene: Scene) -> tuple[str, str, int, int]:

@@ -66,7 +66,7 @@ class LabSettings:
     work: Path
     tasks: tuple[str, ...] = TASKS
     unseen: str = UNSEEN
-    variations: tuple[str, ...] = ("lighting", "form", "distractor")
+    variations: tuple[str, ...] = ("lighting", "form", "distractors")
     demos: int = 20
     cells: int = 40
     seeds: tuple[int, ...] = (0, 1, 2)

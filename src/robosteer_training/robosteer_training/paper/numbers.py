@@ -21,7 +21,7 @@ SUCCESS: dict[str, dict[str, tuple[float, ...]]] = {
 """Table 1, in the order of `TASKS`."""
 TRAINING_MINUTES = {"LoRA": {"pi0": 239, "pi05": 214}, "steering": {"pi0": 189, "pi05": 185}}
 
-TABLE2_COLUMNS = ("seen", "other", "unseen", "lighting", "form", "distractor")
+TABLE2_COLUMNS = ("seen", "other", "unseen", "lighting", "form", "distractors")
 TABLE2: dict[str, tuple[float, ...]] = {
     "LoRA": (62.5, 20, 42.5, 25, 22.5, 30),
     "steering": (72.5, 25, 65, 47.5, 37.5, 40),

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import jax
 import numpy as np
 
+from robosteer_model import tokenizer
+from robosteer_model.transforms import Transforms
 from robosteer_training.paper import analyses, numbers, tables
 from robosteer_training.paper.lab import Lab
 from robosteer_training.paper.result import Result
@@ -61,7 +65,7 @@ EXPERIMENTS: dict[str, Experiment] = {
     "table4": Experiment(
         "Table 4: spread of head scores by token position",
         "CV = σ/μ of the k-NN errors of all heads.",
-        "95 %, episodes drawn again",
+        "95 %, jackknife over episodes",
         analysis=analyses.table4,
         notes=("One noise chunk serves all frames; the first suffix token of π0.5 is a noisy action.",),
     ),
@@ -134,13 +138,36 @@ def run(name: str, lab: Lab, out: Path, command: str) -> Result:
         "training": lab.settings.training.to_json(),
     }
     lab.take_costs()
+    with tokenizer_remarks():
+        _fill(told, lab, result, out)
+    result.save(out)
+    return result
+
+
+def _fill(told: Experiment, lab: Lab, result: Result, out: Path) -> None:
     if told.table is not None:
         measure(lab, told.table(lab), result, lambda r: r.save(out))
     elif told.analysis is not None:
         told.analysis(lab, result)
         result.whole = True
-    result.save(out)
-    return result
+
+
+@contextlib.contextmanager
+def tokenizer_remarks() -> Iterator[list[str]]:
+    """Collect what the tokenizer complains of, once each instead of once per frame."""
+    said: dict[str, None] = {}
+
+    def note(record: logging.LogRecord) -> bool:
+        said[record.getMessage()] = None
+        return False
+
+    logger, found = logging.getLogger(tokenizer.__name__), []
+    logger.addFilter(note)
+    try:
+        yield found
+    finally:
+        logger.removeFilter(note)
+        found += said
 
 
 def common_differences(lab: Lab, told: Experiment) -> list[str]:
@@ -158,6 +185,11 @@ def common_differences(lab: Lab, told: Experiment) -> list[str]:
         f"World: the simulated cell and its scripted expert instead of a Franka and a teleoperator; {s.demos} "
         f"demonstrations per task at {lab.rig.action.rate_hz:g} Hz instead of 20 at 6 Hz."
     )
+    with tokenizer_remarks() as said:
+        tokens = Transforms.of(lab.base)
+        for task in s.tasks:
+            tokens.prompt_tokenizer.tokenize(task, np.ones(tokens.norm_stats["state"].size))
+    texts += [f"The base's prompts are short: {remark}." for remark in said]
     if s.tasks != numbers.TASKS:
         texts.append(f"Tasks: {', '.join(s.tasks)} instead of the paper's five.")
     if told.table is not None:
