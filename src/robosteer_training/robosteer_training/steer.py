@@ -71,9 +71,9 @@ def steer(
 
 
 def _steer(settings: SteerSettings, *, resume: bool, overwrite: bool, console: Console) -> dict[str, Any]:
-    check_tracker(settings.log)
     recipe = settings.chosen_recipe()
     try:
+        check_tracker(settings.log)
         work = _open_work_directory(settings, resume=resume, overwrite=overwrite)
     except (RobosteerError, OSError):
         start_together(ready=False)

@@ -1,7 +1,7 @@
 """Training over several devices and processes.
 
 Regressions pinned: a split batch that gives another loss; weights or state that are split and gathered wrongly; noise
-that depends on the number of processes; every process writing the state.
+that depends on the number of processes; every process writing the state; a wrong address that ends in a stack dump.
 """
 
 import json
@@ -13,6 +13,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
+from robosteer_rig.errors import RobosteerError
+from robosteer_training.finetune.placement import reach
 
 CASE = Path(__file__).with_name("distributed_case.py")
 
@@ -39,6 +42,19 @@ def check_same(found, alone):
     np.testing.assert_allclose(found["loss"], alone["loss"], rtol=1e-5)
     np.testing.assert_allclose(found["heldout"], alone["heldout"], rtol=1e-5)
     assert found["norm"] == pytest.approx(alone["norm"], rel=1e-5)
+
+
+def test_a_coordinator_that_is_not_there_is_one_line():
+    for address in ("no port", "host:", "127.0.0.1:99999"):
+        with pytest.raises(RobosteerError, match="expected host:port of process 0"):
+            reach(address, 0)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+        with pytest.raises(RobosteerError, match=r"found nobody at .* \(Connection refused\), expected process 0"):
+            reach(address, 0)
+        free.listen()
+        reach(address, 0)
 
 
 @pytest.mark.slow

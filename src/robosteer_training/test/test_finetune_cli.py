@@ -120,7 +120,7 @@ def test_two_processes_on_the_command_line_train_as_one(place, two_tasks, tmp_pa
     codes, said = both()
     assert codes == [1, 1], said
     assert "expected a free name" in said[0][1]
-    assert "found process 0 giving up" in said[1][1]
+    assert "found number 0 giving up" in said[1][1]
     assert not any("Traceback" in errors for _, errors in said)
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 from tyro.conf import OmitArgPrefixes as Flat
 
 from robosteer_training.commands.training_options import OutputOptions, RecipeOptions, TrainingOptions
+
+if TYPE_CHECKING:
+    from robosteer_training.steer_settings import SteerSettings
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,8 +95,7 @@ def _finetune(arguments: Arguments) -> dict[str, Any] | None:
         raise RobosteerError("finetune: found --coordinator or --processes alone, expected both for several processes")
 
     from robosteer_training.commands.steer import finished
-    from robosteer_training.finetune.placement import abandon_processes, join_processes
-    from robosteer_training.steer import follow, steer
+    from robosteer_training.steer import steer
     from robosteer_training.steer_settings import SteerSettings
 
     settings = SteerSettings(
@@ -110,11 +112,34 @@ def _finetune(arguments: Arguments) -> dict[str, Any] | None:
     )
     if a.coordinator is None:
         return finished(lambda: steer(settings, resume=a.resume, overwrite=a.overwrite), "finetune")
-    join_processes(a.coordinator, a.processes, a.process_id)
+    return _among_processes(a, settings)
+
+
+def _among_processes(a: Arguments, settings: SteerSettings) -> dict[str, Any] | None:
+    """One process's part; process 0 gives the summary.
+
+    Raises:
+        RobosteerError: also when another process is lost.
+    """
+    import jax
+
+    from robosteer_rig.errors import RobosteerError
+    from robosteer_training.commands.steer import finished
+    from robosteer_training.finetune.placement import abandon_processes, join_processes
+    from robosteer_training.steer import follow, steer
+
+    join_processes(a.coordinator or "", a.processes, a.process_id)
     try:
         if a.process_id > 0:
             return finished(lambda: follow(settings), "finetune")
         return finished(lambda: steer(settings, resume=a.resume, overwrite=a.overwrite), "finetune")
+    except jax.errors.JaxRuntimeError as error:
+        abandon_processes(1)
+        reason = str(error).splitlines()[0]
+        raise RobosteerError(
+            f"processes: number {a.process_id} cannot go on ({reason}), expected {a.processes} that reach each other; "
+            "see what the others say, then go on from the last saved step with --resume"
+        ) from error
     except BaseException as error:
         abandon_processes(130 if isinstance(error, KeyboardInterrupt) else 1)
         raise

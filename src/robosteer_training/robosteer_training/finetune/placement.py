@@ -10,7 +10,9 @@ from __future__ import annotations
 import atexit
 import dataclasses
 import os
+import socket
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
@@ -143,6 +145,8 @@ def _told(value: int) -> list[int]:
     return np.ravel(multihost_utils.process_allgather(np.asarray(value, np.int32))).tolist()
 
 
+# How long the processes look for each other.
+JOIN_TIMEOUT_S = 120
 # Process 0 merges, writes and verifies after the last common step; the others wait for it this long.
 EXPORT_TIMEOUT_S = 3600
 
@@ -160,10 +164,17 @@ def join_processes(coordinator: str, count: int, index: int) -> None:
     """
     if not 0 <= index < count:
         raise RobosteerError(f"--process-id: found {index}, expected 0 ... {count - 1}")
+    print(f"waiting up to {JOIN_TIMEOUT_S} s for {count} processes at {coordinator}", file=sys.stderr, flush=True)
+    if index:
+        reach(coordinator, JOIN_TIMEOUT_S)
     with _stdout_to_stderr():  # the transport greets there at the first exchange, and would spoil --json
         try:
             jax.distributed.initialize(
-                coordinator, count, index, initialization_timeout=120, shutdown_timeout_seconds=EXPORT_TIMEOUT_S
+                coordinator,
+                count,
+                index,
+                initialization_timeout=JOIN_TIMEOUT_S,
+                shutdown_timeout_seconds=EXPORT_TIMEOUT_S,
             )
         except (RuntimeError, ValueError) as error:
             reason = str(error).splitlines()[0]
@@ -171,6 +182,30 @@ def join_processes(coordinator: str, count: int, index: int) -> None:
                 f"--coordinator: cannot join {count} processes at {coordinator} ({reason}); check address and firewall"
             ) from error
         _told(index)
+
+
+def reach(coordinator: str, seconds: float) -> None:
+    """Wait until process 0 answers; JAX itself would abort with a dump of its stack.
+
+    Raises:
+        RobosteerError: it does not.
+    """
+    host, _, port = coordinator.rpartition(":")
+    if not host or not port.isdigit() or not 0 < int(port) < 2**16:
+        raise RobosteerError(f"--coordinator: found {coordinator!r}, expected host:port of process 0")
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            socket.create_connection((host, int(port)), timeout=5).close()
+        except OSError as error:
+            if time.monotonic() > deadline:
+                raise RobosteerError(
+                    f"--coordinator: found nobody at {coordinator} ({error.strerror or error}), expected process 0; "
+                    "start it, or check address and firewall"
+                ) from error
+            time.sleep(0.2)
+        else:
+            return
 
 
 @contextmanager
@@ -196,7 +231,9 @@ def start_together(ready: bool) -> None:
     if not all(told):
         leave_processes()
         if ready:
-            raise RobosteerError(f"finetune: found process {told.index(0)} giving up, expected all; see what it says")
+            raise RobosteerError(
+                f"processes: found number {told.index(0)} giving up, expected all to start; see what it says"
+            )
 
 
 def leave_processes() -> None:
