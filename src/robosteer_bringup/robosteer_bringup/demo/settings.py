@@ -15,7 +15,9 @@ class DemoSettings:
         steps: finetuning steps.
         batch_size: frames per step.
         peak_lr: learning rate; the paper's 2.5e-5 is for a model a thousand times larger.
-        execute_steps: actions of a chunk that are executed before the next inference.
+        flow_draws: (noise, time) draws per frame and step; they cost little, for the prefix is read once.
+        execute_steps: actions of a chunk that are executed before the next inference. Replanning after three dithers
+            between the two ways to turn the wrist to a cube that lies askew.
         evaluation_cells: grid cells on which base and steered policy are compared, in process.
         live_cells: grid cells tried through ROS topics with the steered policy.
         time_limit_s: simulated seconds per trial.
@@ -26,7 +28,8 @@ class DemoSettings:
     steps: int = 400
     batch_size: int = 32
     peak_lr: float = 2e-3
-    execute_steps: int = 3
+    flow_draws: int = 4
+    execute_steps: int = 8
     evaluation_cells: int = 20
     live_cells: int = 4
     time_limit_s: float = 10.0

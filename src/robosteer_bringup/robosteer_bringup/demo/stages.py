@@ -114,6 +114,8 @@ def steer(work: Workspace) -> None:
         *("--steps", str(settings.steps)),
         *("--batch-size", str(settings.batch_size)),
         *("--peak-lr", str(settings.peak_lr)),
+        *("--flow-draws", str(settings.flow_draws)),
+        "--exclude-dead-heads",
         *(["--resume"] if work.resume else []),
     )
     run_stage(command, work.log("steer"), work.environment)
