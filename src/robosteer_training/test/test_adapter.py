@@ -61,6 +61,12 @@ def test_counts_at_full_size(model, recipe, count):
     assert told["trainable_mib"] == pytest.approx(count * 4 / 2**20, abs=5e-4)
 
 
+def test_a_recipe_without_heads_is_explained_without_any():
+    told = explain(configs.pi05(), recipe_by_name("full"), m=0)
+    assert (told["heads"], told["heads_are"]) == (0, "not used")
+    assert told["trainable_parameters"] == told["total_parameters"]
+
+
 def test_the_base_model_is_step_zero_bit_for_bit(config, params, frames):
     spec = AdapterSpec(config, recipe_by_name("steering"), HEADS)
     adapter = init_adapter(spec, params, 0)

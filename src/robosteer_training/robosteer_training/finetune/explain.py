@@ -100,10 +100,10 @@ def explain(config: ModelConfig, recipe: Recipe, m: int, heads: Sequence[tuple[i
     Args:
         config: the model.
         recipe: the recipe.
-        m: number of heads, when none are given; they are then spread over the layers.
+        m: number of heads, when none are given; they are then spread over the layers. 0 for a recipe without heads.
         heads: the selected heads, if known.
     """
-    spec = AdapterSpec(config, recipe, tuple(heads) or spread_heads(config, m))
+    spec = AdapterSpec(config, recipe, tuple(heads) or (spread_heads(config, m) if m else ()))
     rows = parameter_table(spec)
     total = sum(row.parameters for row in rows)
     return {
