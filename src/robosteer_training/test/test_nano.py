@@ -17,7 +17,7 @@ from robosteer_training.nano.batches import TrainingArrays, action_chunks, compu
 from robosteer_training.nano.config import BASE_TASKS, COLOURS, nano_config
 from robosteer_training.nano.demonstrations import GRID_CELLS, Demonstrations, scenes
 from robosteer_training.nano.initialise import initialise, state_bin_features
-from robosteer_training.nano.localise import init_head, init_pointing, localisation_loss, pointing_loss
+from robosteer_training.nano.localise import init_head, localisation_loss
 from robosteer_training.nano.pretrain import PretrainSettings, pretrain
 from robosteer_training.nano.vocabulary import STATE_BINS, state_pieces, train_tokenizer
 
@@ -127,17 +127,6 @@ def test_questions_follow_the_frames_that_are_learnt_from(tokenizer):
     assert {name: len(values) for name, values in asked.items()} == dict.fromkeys(plain, 7)
 
 
-def test_pointing_asks_for_the_named_colour_only():
-    head = init_pointing(jax.random.key(0), 8)
-    hidden = jax.random.normal(jax.random.key(1), (2, 4, 8))
-    targets = jax.random.normal(jax.random.key(2), (2, 4, 12))
-    named, asked = jnp.array([0, 2]), jnp.array([True, False])
-    loss = pointing_loss(head, hidden, targets, named, asked)
-    others = targets.at[:, :, 1:4].add(5).at[1].add(5)
-    assert float(pointing_loss(head, hidden, others, named, asked)) == pytest.approx(float(loss))
-    assert float(pointing_loss(head, hidden, targets.at[0, 0, 4].add(5), named, asked)) > float(loss) + 0.1
-
-
 def test_images_reach_the_network_from_the_first_step(tokenizer):
     params = initialise(nano_config(), tokenizer, jax.random.key(0))
     assert float(jnp.abs(params["PaliGemma"]["img"]["head"]["kernel"]).max()) > 0
@@ -160,11 +149,9 @@ def _arrays(config, frames=12) -> TrainingArrays:
         chunks=np.tile(random.normal(size=(1, 3, 8)), (frames, 1, 1)).astype(np.float32),
         cubes=np.zeros((frames, 4, 3), np.float32),
         target=np.zeros((frames, 3), np.float32),
-        named=np.zeros(frames, np.int32),
         other_tokens=random.integers(3, config.vocab_size, (frames, config.max_token_len), dtype=np.int32),
         other_tokens_mask=np.ones((frames, config.max_token_len), bool),
         other_target=np.zeros((frames, 3), np.float32),
-        other_named=np.full(frames, COLOURS.index("yellow"), np.int32),
     )
 
 
@@ -172,15 +159,7 @@ def test_pretraining_learns_and_resumes_exactly(tokenizer, tmp_path):
     config = _tiny()
     arrays = _arrays(config)
     settings = PretrainSettings(
-        vision_steps=3,
-        steps=24,
-        batch_size=4,
-        draws=2,
-        questions=2,
-        pointing=True,
-        warmup_steps=2,
-        peak_lr=5e-3,
-        save_interval=8,
+        vision_steps=3, steps=24, batch_size=4, draws=2, questions=2, warmup_steps=2, peak_lr=5e-3, save_interval=8
     )
     whole = pretrain(config, tokenizer, arrays, settings, tmp_path / "whole")
     logged = [float(line.split(",")[1]) for line in (tmp_path / "whole" / "log.csv").read_text().splitlines()]

@@ -30,8 +30,6 @@ class Arguments:
     """Learning rate after warm-up, of each cycle."""
     questions: tuple[int, ...] = (0,)
     """Frames per step, besides, that are only asked where the scene's other cube lies, of each cycle."""
-    pointing: tuple[bool, ...] = (False,)
-    """Whether image tokens are asked which of them show the named cube, in each cycle."""
     seed: int = 0
     """Seed of weights, batches and noise."""
     demonstration_seed: int = 1
@@ -49,7 +47,7 @@ def main(argv: list[str]) -> int:
     from robosteer_training.nano.pretrain import PretrainSettings
     from robosteer_training.nano.recipe import Recipe, make_nano
 
-    for option in ("peak_lr", "questions", "pointing"):
+    for option in ("peak_lr", "questions"):
         found = len(getattr(arguments, option))
         if found != len(arguments.steps):
             raise RobosteerError(
@@ -61,12 +59,11 @@ def main(argv: list[str]) -> int:
             batch_size=arguments.batch_size,
             draws=arguments.draws,
             questions=questions,
-            pointing=pointing,
             peak_lr=peak_lr,
             seed=arguments.seed + 10 * number,
         )
-        for number, (steps, peak_lr, questions, pointing) in enumerate(
-            zip(arguments.steps, arguments.peak_lr, arguments.questions, arguments.pointing, strict=True)
+        for number, (steps, peak_lr, questions) in enumerate(
+            zip(arguments.steps, arguments.peak_lr, arguments.questions, strict=True)
         )
     )
     recipe = Recipe(arguments.episodes, arguments.disturbance, arguments.demonstration_seed, cycles)

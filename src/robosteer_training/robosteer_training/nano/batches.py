@@ -26,11 +26,9 @@ class TrainingArrays:
         chunks: (N, H, A) float32 normalised action chunks; the last action is repeated at the end of an episode.
         cubes: (N, 4, 3) float32 m, NaN where absent.
         target: (N, 3) float32 m, the cube that the instruction names.
-        named: (N,) int32 index into `config.COLOURS`, that cube's colour.
         other_tokens: (N, L) int32 the prompt with the scene's other cube in the place of the named one.
         other_tokens_mask: (N, L) bool.
         other_target: (N, 3) float32 m, that other cube.
-        other_named: (N,) int32, its colour.
     """
 
     images: np.ndarray
@@ -40,11 +38,9 @@ class TrainingArrays:
     chunks: np.ndarray
     cubes: np.ndarray
     target: np.ndarray
-    named: np.ndarray
     other_tokens: np.ndarray
     other_tokens_mask: np.ndarray
     other_target: np.ndarray
-    other_named: np.ndarray
 
     def batches(
         self, batch_size: int, seed: int, first_step: int, questions: int = 0
@@ -65,7 +61,7 @@ class TrainingArrays:
             asked = random.integers(0, len(self.tokens), questions)
             both = np.concatenate([rows, asked])
             batch = {name: getattr(self, name)[both] for name in ("images", "state", "chunks", "cubes")}
-            for name in ("tokens", "tokens_mask", "target", "named"):
+            for name in ("tokens", "tokens_mask", "target"):
                 other = getattr(self, f"other_{name}")[asked]
                 batch[name] = np.concatenate([getattr(self, name)[rows], other])
             yield batch
@@ -123,11 +119,9 @@ def prepare(demonstrations: Demonstrations, config: ModelConfig, transforms: Tra
         chunks=taught["actions"],
         cubes=demonstrations.cubes,
         target=demonstrations.cubes[frames, named],
-        named=named.astype(np.int32),
         other_tokens=asked["tokenized_prompt"],
         other_tokens_mask=asked["tokenized_prompt_mask"],
         other_target=demonstrations.cubes[frames, other],
-        other_named=other.astype(np.int32),
     )
 
 

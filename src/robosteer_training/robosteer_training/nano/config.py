@@ -8,8 +8,6 @@ VOCAB_SIZE = 512
 # Colours that the simulated cell knows. The base is taught to pick up only the first two; the others it only ever
 # sees lying about, so that picking them up is what few-shot adaptation has to add.
 COLOURS = ("red", "blue", "green", "yellow")
-# The base hears this colour's name only when it is asked where that cube lies.
-HELD_OUT_COLOUR = "green"
 BASE_TASKS = ("pick up red cube", "pick up blue cube")
 
 

@@ -5,8 +5,7 @@ colour of cube it holds and where, and asking all of them together where *every*
 also the objects that the base was never told to touch, as a large pretrained encoder does.
 
 Nor does a policy loss teach quickly which of the cubes the instruction means. The last prompt token is asked, halfway
-up the prefix, where that cube is; the layers above and the action expert then find it there. The image tokens are
-asked at the same height which of them show it, as a large base that has learnt to segment what a phrase refers to.
+up the prefix, where that cube is; the layers above and the action expert then find it there.
 """
 
 from __future__ import annotations
@@ -108,33 +107,6 @@ def patch_loss(head: dict[str, jax.Array], tokens: jax.Array, targets: jax.Array
     return jnp.mean(jnp.square(tokens @ head["patch_kernel"] + head["patch_bias"] - targets))
 
 
-def init_pointing(key: jax.Array, width: int) -> dict[str, jax.Array]:
-    """Weights of `pointing_loss`."""
-    return {"kernel": jax.random.normal(key, (width, 3)) / width**0.5, "bias": jnp.zeros(3)}
-
-
-def pointing_loss(
-    head: dict[str, jax.Array], hidden: jax.Array, targets: jax.Array, named: jax.Array, asked: jax.Array
-) -> jax.Array:
-    """Mean squared error of the patch targets of the one colour that the instruction names.
-
-    Args:
-        head: weights from `init_pointing`.
-        hidden: (B, T, D) residual stream at the image tokens.
-        targets: (B, T, 12) from `patch_targets`.
-        named: (B,) index of the colour.
-        asked: (B,) bool; the other rows do not count.
-
-    Returns:
-        Scalar.
-    """
-    wanted = targets.reshape(*targets.shape[:2], 3, -1)
-    wanted = jnp.take_along_axis(wanted, named[:, None, None, None], axis=-1)[..., 0]
-    predicted = _normalise(hidden) @ head["kernel"] + head["bias"]
-    error = jnp.mean(jnp.square(predicted - wanted), axis=(1, 2))
-    return jnp.sum(error * asked) / jnp.maximum(jnp.sum(asked), 1)
-
-
 def target_loss(head: dict[str, jax.Array], hidden: jax.Array, positions: jax.Array) -> jax.Array:
     """Mean squared error of the position of the object that the instruction names.
 
@@ -146,13 +118,9 @@ def target_loss(head: dict[str, jax.Array], hidden: jax.Array, positions: jax.Ar
     Returns:
         Scalar.
     """
-    predicted = _normalise(hidden) @ head["target_kernel"] + head["target_bias"]
+    scale = jax.lax.rsqrt(jnp.mean(jnp.square(hidden), axis=-1, keepdims=True) + 1e-6)
+    predicted = (hidden * scale) @ head["target_kernel"] + head["target_bias"]
     return jnp.mean(jnp.square(predicted - positions))
-
-
-def _normalise(hidden: jax.Array) -> jax.Array:
-    """Root mean square of 1 over the last axis."""
-    return hidden * jax.lax.rsqrt(jnp.mean(jnp.square(hidden), axis=-1, keepdims=True) + 1e-6)
 
 
 def normalise_positions(positions: Any) -> Any:

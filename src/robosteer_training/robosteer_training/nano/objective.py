@@ -13,21 +13,17 @@ from robosteer_model.flow_training import repeat_prefix
 from robosteer_model.observation import Observation, image_to_float
 from robosteer_model.taps import Tap
 from robosteer_training.nano.augment import SHIFT_PIXELS, augment_images
-from robosteer_training.nano.config import COLOURS, HELD_OUT_COLOUR
 from robosteer_training.nano.localise import (
     localisation_loss,
     normalise_positions,
     patch_loss,
     patch_targets,
-    pointing_loss,
     target_loss,
 )
 
 # Once the encoder has been prepared, the auxiliary tasks only keep it from forgetting.
 AUXILIARY_WEIGHT = 0.2
 TARGET_WEIGHT = 0.5
-# Its error is small, for most patches show only the table.
-POINTING_WEIGHT = 10.0
 
 
 def observation_of(batch: dict[str, jax.Array], images: jax.Array, config: ModelConfig) -> Observation:
@@ -111,8 +107,7 @@ def pretraining_loss(
     """Loss of one batch.
 
     Args:
-        trainable: {"model": openpi's tree, "auxiliary": head of `localise.init_head`}, and "pointing" where the image
-            tokens are asked too, head of `localise.init_pointing`.
+        trainable: {"model": openpi's tree, "auxiliary": head of `localise.init_head`}.
         batch: arrays of `batches.TrainingArrays.batches`.
         key: PRNG key of augmentation, noise and time.
         config: the model.
@@ -128,10 +123,8 @@ def pretraining_loss(
     params = trainable["model"]
 
     prefix = pi0.embed_prefix(params, config, observation)
-    layers = (config.paligemma.depth // 2 - 1,)
-    middle = Tap("prefix.resid.post", layers=layers)
-    everywhere = Tap("prefix.resid.post", layers=layers, at="all", label="everywhere")
-    read = pi0.prefill(params, config, observation, prefix=prefix, taps=[middle, everywhere])
+    middle = Tap("prefix.resid.post", layers=(config.paligemma.depth // 2 - 1,))
+    read = pi0.prefill(params, config, observation, prefix=prefix, taps=[middle])
     acting = batch["chunks"].shape[0] - questions
     prefilled = repeat_prefix(first_frames(read, acting), draws)
     actions = jnp.repeat(batch["chunks"][:acting], draws, axis=0)
@@ -146,17 +139,4 @@ def pretraining_loss(
     auxiliary, parts = auxiliary_loss(trainable["auxiliary"], tokens, images, batch["cubes"], config)
     target = target_loss(trainable["auxiliary"], read.taps[middle.key][0], normalise_positions(batch["target"]))
     loss = flow + AUXILIARY_WEIGHT * auxiliary + TARGET_WEIGHT * target
-    if "pointing" in trainable:
-        hidden = read.taps[everywhere.key][0][:, : per_image * images.shape[0]]
-        parts["pointing"] = pointing(trainable["pointing"], hidden, images, batch["named"], config)
-        loss = loss + POINTING_WEIGHT * parts["pointing"]
     return loss, {"flow": flow, "target": target, **parts}
-
-
-def pointing(
-    head: dict[str, jax.Array], hidden: jax.Array, images: jax.Array, named: jax.Array, config: ModelConfig
-) -> jax.Array:
-    """`pointing_loss` over both views, for the colours that the base is to point at."""
-    targets = jnp.concatenate([patch_targets(view, config.siglip.patch_size) for view in images], axis=1)
-    asked = named != COLOURS.index(HELD_OUT_COLOUR)
-    return pointing_loss(head, hidden, targets, named, asked)

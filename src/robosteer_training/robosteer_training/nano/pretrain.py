@@ -18,7 +18,7 @@ from robosteer_model.config import ModelConfig
 from robosteer_model.params import flatten, unflatten
 from robosteer_training.nano.batches import TrainingArrays
 from robosteer_training.nano.initialise import initialise
-from robosteer_training.nano.localise import init_head, init_pointing
+from robosteer_training.nano.localise import init_head
 from robosteer_training.nano.objective import pretraining_loss, vision_loss
 
 LOG_INTERVAL = 20
@@ -35,7 +35,6 @@ class PretrainSettings:
         batch_size: frames per step.
         draws: flow draws per frame.
         questions: frames per step, besides, that are only asked where the scene's other cube lies.
-        pointing: image tokens are asked whether they show the named cube.
         peak_lr: AdamW's learning rate after warm-up; cosine to a hundredth of it.
         warmup_steps: linear warm-up.
         ema: decay of the averaged weights that are saved.
@@ -49,7 +48,6 @@ class PretrainSettings:
     batch_size: int = 64
     draws: int = 4
     questions: int = 0
-    pointing: bool = False
     peak_lr: float = 1e-3
     warmup_steps: int = 100
     ema: float = 0.998
@@ -67,14 +65,13 @@ def _optimizer(settings: PretrainSettings) -> optax.GradientTransformation:
     return make_optimizer(settings.peak_lr, settings.warmup_steps, settings.steps)
 
 
-def initial_weights(config: ModelConfig, tokenizer: bytes, objects: int, settings: PretrainSettings) -> dict[str, Any]:
+def initial_weights(config: ModelConfig, tokenizer: bytes, objects: int, seed: int) -> dict[str, Any]:
     """Random model and auxiliary heads."""
-    key_model, key_head = jax.random.split(jax.random.key(settings.seed))
-    width = config.paligemma.width
-    weights = {"model": initialise(config, tokenizer, key_model), "auxiliary": init_head(key_head, width, objects, 2)}
-    if settings.pointing:
-        weights["pointing"] = init_pointing(jax.random.fold_in(key_head, 1), width)
-    return weights
+    key_model, key_head = jax.random.split(jax.random.key(seed))
+    return {
+        "model": initialise(config, tokenizer, key_model),
+        "auxiliary": init_head(key_head, config.paligemma.width, objects, 2),
+    }
 
 
 def prepare_vision(
@@ -173,12 +170,11 @@ def pretrain(
     """
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / "state.npz"
-    weights = initial_weights(config, tokenizer, arrays.cubes.shape[1], settings)
+    weights = initial_weights(config, tokenizer, arrays.cubes.shape[1], settings.seed)
     if path.exists():
         state = load_state(initial_state(weights, settings), path)
     else:
-        begin = start or prepare_vision(weights, config, arrays, settings)
-        state = initial_state({name: begin.get(name, fresh) for name, fresh in weights.items()}, settings)
+        state = initial_state(start or prepare_vision(weights, config, arrays, settings), settings)
         save_state(state, path)
     first = int(state["step"])
     note = TextColumn("{task.fields[note]}")
