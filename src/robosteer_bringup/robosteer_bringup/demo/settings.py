@@ -24,10 +24,10 @@ class DemoSettings:
     """
 
     task: str = "pick up green cube"
-    episodes: int = 24
-    steps: int = 400
+    episodes: int = 40
+    steps: int = 700
     batch_size: int = 32
-    peak_lr: float = 2e-3
+    peak_lr: float = 3e-3
     flow_draws: int = 4
     execute_steps: int = 8
     evaluation_cells: int = 20

@@ -20,15 +20,15 @@ class Arguments:
     """Scripted demonstrations, over both base tasks and all 40 grid cells."""
     disturbance: float = 0.03
     """Pushes on the joints that the expert corrects, rad/s (standard deviation)."""
-    steps: tuple[int, ...] = (2200,)
+    steps: tuple[int, ...] = (2200, 1400)
     """Optimiser steps of each cycle of the learning rate."""
     batch_size: int = 64
     """Frames per step."""
     draws: int = 4
     """Flow draws (noise, time) per frame."""
-    peak_lr: tuple[float, ...] = (1e-3,)
+    peak_lr: tuple[float, ...] = (1e-3, 8e-4)
     """Learning rate after warm-up, of each cycle."""
-    questions: tuple[int, ...] = (0,)
+    questions: tuple[int, ...] = (0, 24)
     """Frames per step, besides, that are only asked where the scene's other cube lies, of each cycle."""
     seed: int = 0
     """Seed of weights, batches and noise."""
