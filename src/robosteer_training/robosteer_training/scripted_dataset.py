@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import multiprocessing
 import os
 from collections.abc import Callable, Sequence
@@ -56,7 +57,7 @@ def make_dataset(
         count: demonstrations per task.
         environment: name in the entry-point group `robosteer.environments`.
         jobs: worker processes.
-        progress: called with (episodes, episodes).
+        progress: called with (episodes done, episodes).
 
     Raises:
         RobosteerError: a task that the environment does not know, or that its expert cannot do.
@@ -67,7 +68,7 @@ def make_dataset(
         numbers = iter(range(TRIES * count))
         good: list[str] = []
         while len(good) < count:
-            scenes = [demonstration_scene(task, n) for n, _ in zip(numbers, range(count - len(good)), strict=False)]
+            scenes = [demonstration_scene(task, n) for n in itertools.islice(numbers, count - len(good))]
             if not scenes:
                 raise RobosteerError(
                     f"{task}: found {len(good)} good demonstrations in {TRIES * count}, expected {count}"

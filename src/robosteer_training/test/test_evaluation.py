@@ -160,6 +160,7 @@ def test_a_result_survives_its_file(tmp_path):
 
 def test_a_journal_keeps_trials_and_refuses_those_of_something_else(tmp_path):
     out, trials = tmp_path / "r.json", made([1, 0]).trials
+    Journal(out, {"digest": "other"}, resume=False)  # no trial finished: nothing that would be lost
     journal = Journal(out, {"digest": "d", "rig_digest": "r"}, resume=False)
     journal.add(trials[0], 2.0)
     with journal.path.open("a") as file:

@@ -42,6 +42,8 @@ class Journal:
         self.known: dict[Scene, Trial] = {}
         self.seconds = 0.0
         self._identity = identity
+        if self.path.exists() and len(read_lines(self.path)) < 2:
+            self.path.unlink()  # no trial had finished
         if self.path.exists() and not resume:
             raise RobosteerError(
                 f"--out: found an unfinished evaluation in {self.path}, expected none; give --resume, or delete it"

@@ -16,6 +16,7 @@ from rich.console import Console
 from robosteer_model.checkpoint import Checkpoint, load_checkpoint
 from robosteer_model.digest import params_digest
 from robosteer_rig.rig import Rig, load_rig
+from robosteer_training.commands.heads_common import progress
 from robosteer_training.dataset import load_dataset
 from robosteer_training.evaluation.evaluate import EvaluateSettings, evaluate
 from robosteer_training.evaluation.result import Evaluation
@@ -124,7 +125,10 @@ class Lab:
 
         def make(path: Path) -> None:
             store = s.work / "episodes"
-            make_dataset(path, store, self.rig, tasks, demos, environment=s.environment, jobs=s.jobs)
+            with progress("demonstrations") as report:
+                make_dataset(
+                    path, store, self.rig, tasks, demos, environment=s.environment, jobs=s.jobs, progress=report
+                )
 
         return self._once("demonstrations", [list(tasks), demos, self.rig.digest(), s.environment], make)
 
@@ -134,16 +138,18 @@ class Lab:
 
         def make(path: Path) -> None:
             dataset = load_dataset(data)
-            fill_cache(
-                path,
-                self.base.params,
-                self.base.config,
-                model_frames(dataset, self.base),
-                CacheSettings(POSITIONS),
-                checkpoint_digest=self.base_digest,
-                dataset_digest=dataset.digest(),
-                episodes=describe_episodes(dataset),
-            )
+            with progress("activations") as report:
+                fill_cache(
+                    path,
+                    self.base.params,
+                    self.base.config,
+                    model_frames(dataset, self.base),
+                    CacheSettings(POSITIONS),
+                    checkpoint_digest=self.base_digest,
+                    dataset_digest=dataset.digest(),
+                    episodes=describe_episodes(dataset),
+                    progress=report,
+                )
 
         return load_cache(self._once("activations", [self.base_digest, data.name], make))
 
@@ -173,7 +179,8 @@ class Lab:
         def make(path: Path) -> None:
             rows = None if only is None else source.task_rows()[only]
             run = (data, s.base, s.run_frames, s.run_steps)
-            choose(source, self.knn(m), method, rows=rows, run=run, path=path).save(path)
+            with progress(method) as report:
+                choose(source, self.knn(m), method, rows=rows, run=run, path=path, progress=report).save(path)
 
         key = [source.key, method, m, only, s.exclude_dead_heads, s.run_frames, s.run_steps]
         return self._once(f"selection ({method})", key, make, suffix=".heads.json")

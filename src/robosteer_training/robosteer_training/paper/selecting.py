@@ -13,13 +13,12 @@ from robosteer_training.heads.by_running import RunSettings, select_by_running
 from robosteer_training.heads.cma import CmaSettings
 from robosteer_training.heads.edited_loss import LossSettings
 from robosteer_training.heads.reinforce import ReinforceSettings
-from robosteer_training.heads.select import KnnSettings
+from robosteer_training.heads.select import KnnSettings, Progress
 from robosteer_training.heads.selection import HeadSelection
 from robosteer_training.heads.source import Source
 
-_PLAIN: dict[str, Callable[..., HeadSelection]] = {
+_SCORED: dict[str, Callable[..., HeadSelection]] = {
     "knn": select.select_by_knn,
-    "random": select.select_random,
     "worst": select.select_worst,
     "all": select.select_all,
 }
@@ -33,6 +32,7 @@ def choose(
     rows: np.ndarray | None,
     run: tuple[Path, Path, int, int],
     path: Path,
+    progress: Progress | None = None,
 ) -> HeadSelection:
     """Select heads.
 
@@ -43,11 +43,14 @@ def choose(
         rows: rows of the source to use; None for the usable ones.
         run: for cma and reinforce: dataset, checkpoint, frames and updates.
         path: of the result; unfinished work is kept beside it.
+        progress: called with (parts done, parts).
     """
-    if method in _PLAIN:
-        return _PLAIN[method](source, settings, rows=rows)
+    if method == "random":
+        return select.select_random(source, settings, rows=rows)
+    if method in _SCORED:
+        return _SCORED[method](source, settings, progress, rows=rows)
     if method not in ("cma", "reinforce"):
-        raise RobosteerError(f"method: found {method!r}, expected one of {[*_PLAIN, 'cma', 'reinforce']}")
+        raise RobosteerError(f"method: found {method!r}, expected one of {['random', *_SCORED, 'cma', 'reinforce']}")
     dataset, base, frames, steps = run
     kind = "flow" if method == "cma" else "actions"
     how = RunSettings(
@@ -57,4 +60,4 @@ def choose(
         reinforce=ReinforceSettings(steps=steps),
         frames=frames,
     )
-    return select_by_running(source, settings, how, dataset, base, rows=rows, path=path)
+    return select_by_running(source, settings, how, dataset, base, rows=rows, path=path, progress=progress)
