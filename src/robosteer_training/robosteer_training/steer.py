@@ -22,7 +22,7 @@ from robosteer_training.compatibility import check_convention, check_statistics
 from robosteer_training.files import remove, write_json
 from robosteer_training.finetune.explain import explain
 from robosteer_training.finetune.multitask import disjoint_heads, in_task_order, joint_heads
-from robosteer_training.finetune.placement import leave_processes, start_together
+from robosteer_training.finetune.processes import leave_processes, start_together
 from robosteer_training.finetune.recipes import Recipe
 from robosteer_training.finetune.spec import AdapterSpec
 from robosteer_training.finetune.tracking import check_tracker

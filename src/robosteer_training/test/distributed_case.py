@@ -14,7 +14,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from tiny_model import make_frames, random_params, tiny_config
 
-from robosteer_training.finetune.placement import Placement, join_processes
+from robosteer_training.finetune.placement import Placement
+from robosteer_training.finetune.processes import join_processes
 from robosteer_training.finetune.recipes import recipe_by_name
 from robosteer_training.finetune.settings import TrainSettings
 from robosteer_training.finetune.spec import AdapterSpec

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from robosteer_rig.errors import RobosteerError
-from robosteer_training.finetune.placement import reach
+from robosteer_training.finetune.processes import reach
 
 CASE = Path(__file__).with_name("distributed_case.py")
 

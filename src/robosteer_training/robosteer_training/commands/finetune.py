@@ -125,7 +125,7 @@ def _among_processes(a: Arguments, settings: SteerSettings) -> dict[str, Any] | 
 
     from robosteer_rig.errors import RobosteerError
     from robosteer_training.commands.steer import finished
-    from robosteer_training.finetune.placement import abandon_processes, join_processes
+    from robosteer_training.finetune.processes import abandon_processes, join_processes
     from robosteer_training.steer import follow, steer
 
     join_processes(a.coordinator or "", a.processes, a.process_id)

@@ -7,14 +7,8 @@ communication from these placements alone.
 
 from __future__ import annotations
 
-import atexit
 import dataclasses
-import os
-import socket
-import sys
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
@@ -23,6 +17,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from robosteer_rig.errors import RobosteerError
+from robosteer_training.finetune.processes import told_by_all
 
 _DATA, _FSDP = "data", "fsdp"
 # Smaller leaves are not worth splitting.
@@ -121,7 +116,7 @@ class Placement:
 
     def anyone(self, flag: bool) -> bool:
         """Whether the flag is set in any process; all of them must ask."""
-        return any(_told(flag))
+        return any(told_by_all(flag))
 
     def check_same_start(self, step: int) -> None:
         """All processes must begin at the same step.
@@ -129,126 +124,8 @@ class Placement:
         Raises:
             RobosteerError: some have the state of an earlier session and others do not see it.
         """
-        if len(set(steps := _told(step))) > 1:
+        if len(set(steps := told_by_all(step))) > 1:
             raise RobosteerError(
                 f"--resume: found processes at steps {steps}, expected all at one; put --out on a file system that "
                 "all of them share"
             )
-
-
-def _told(value: int) -> list[int]:
-    """What each process says; all of them must ask."""
-    if jax.process_count() == 1:
-        return [value]
-    from jax.experimental import multihost_utils
-
-    return np.ravel(multihost_utils.process_allgather(np.asarray(value, np.int32))).tolist()
-
-
-# How long the processes look for each other.
-JOIN_TIMEOUT_S = 120
-# Process 0 merges, writes and verifies after the last common step; the others wait for it this long.
-EXPORT_TIMEOUT_S = 3600
-
-
-def join_processes(coordinator: str, count: int, index: int) -> None:
-    """Make this process one of several that train together. Call it before anything touches a device.
-
-    Args:
-        coordinator: "host:port" of process 0.
-        count: number of processes.
-        index: which one this is, from 0.
-
-    Raises:
-        RobosteerError: when they do not find each other.
-    """
-    if not 0 <= index < count:
-        raise RobosteerError(f"--process-id: found {index}, expected 0 ... {count - 1}")
-    print(f"waiting up to {JOIN_TIMEOUT_S} s for {count} processes at {coordinator}", file=sys.stderr, flush=True)
-    if index:
-        reach(coordinator, JOIN_TIMEOUT_S)
-    with _stdout_to_stderr():  # the transport greets there at the first exchange, and would spoil --json
-        try:
-            jax.distributed.initialize(
-                coordinator,
-                count,
-                index,
-                initialization_timeout=JOIN_TIMEOUT_S,
-                shutdown_timeout_seconds=EXPORT_TIMEOUT_S,
-            )
-        except (RuntimeError, ValueError) as error:
-            reason = str(error).splitlines()[0]
-            raise RobosteerError(
-                f"--coordinator: cannot join {count} processes at {coordinator} ({reason}); check address and firewall"
-            ) from error
-        _told(index)
-
-
-def reach(coordinator: str, seconds: float) -> None:
-    """Wait until process 0 answers; JAX itself would abort with a dump of its stack.
-
-    Raises:
-        RobosteerError: it does not.
-    """
-    host, _, port = coordinator.rpartition(":")
-    if not host or not port.isdigit() or not 0 < int(port) < 2**16:
-        raise RobosteerError(f"--coordinator: found {coordinator!r}, expected host:port of process 0")
-    deadline = time.monotonic() + seconds
-    while True:
-        try:
-            socket.create_connection((host, int(port)), timeout=5).close()
-        except OSError as error:
-            if time.monotonic() > deadline:
-                raise RobosteerError(
-                    f"--coordinator: found nobody at {coordinator} ({error.strerror or error}), expected process 0; "
-                    "start it, or check address and firewall"
-                ) from error
-            time.sleep(0.2)
-        else:
-            return
-
-
-@contextmanager
-def _stdout_to_stderr() -> Iterator[None]:
-    """Send what libraries print on file descriptor 1 to stderr."""
-    sys.stdout.flush()
-    kept = os.dup(1)
-    os.dup2(2, 1)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 1)
-        os.close(kept)
-
-
-def start_together(ready: bool) -> None:
-    """Wait until every process is ready, or one is not.
-
-    Raises:
-        RobosteerError: another process gave up.
-    """
-    told = _told(ready)
-    if not all(told):
-        leave_processes()
-        if ready:
-            raise RobosteerError(
-                f"processes: found number {told.index(0)} giving up, expected all to start; see what it says"
-            )
-
-
-def leave_processes() -> None:
-    """Wait for all processes, then be one's own."""
-    if jax.process_count() > 1:
-        jax.distributed.shutdown()
-
-
-def abandon_processes(code: int) -> None:
-    """End with this exit code without waiting for the others, who would wait for this one; they notice and end."""
-
-    def end() -> None:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
-
-    if jax.process_count() > 1:
-        atexit.register(end)  # before JAX's own handler, which meets the others: handlers run last in, first out
