@@ -31,7 +31,9 @@ TASKS = ("pick up green cube", "pick up red cube", "pick up blue cube")
 def arguments(base, tmp_path_factory):
     place = tmp_path_factory.mktemp("paper")
     save_checkpoint(place / "base", base)
-    return Arguments(("table7",), place / "base", RIG, place / "work", place / "out", TASKS, quick=True, jobs=1)
+    return Arguments(
+        ("table7",), place / "base", RIG, place / "work", place / "out", TASKS, execute_steps=4, quick=True, jobs=1
+    )
 
 
 @pytest.fixture(scope="module")

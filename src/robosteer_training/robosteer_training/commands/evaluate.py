@@ -37,7 +37,7 @@ class Arguments:
     """Each gives another yaw, distractor and jitter in every cell; the same seed gives the same scenes."""
     variation: tuple[str, ...] = ("none",)
     """Conditions of the scene: none, or changes that the environment knows; each is tried on all placements."""
-    execute_steps: int = 5
+    execute_steps: int = 8
     """Actions of a chunk executed before the next inference."""
     num_steps: int = 10
     """Denoising steps per inference."""

@@ -66,7 +66,7 @@ class Arguments:
     """(noise, time) draws per frame and step."""
     peak_lr: float = 2e-3
     """Learning rate after warm-up; the paper's 2.5e-5 is for a model a thousand times larger than nano."""
-    execute_steps: int = 3
+    execute_steps: int = 8
     """Actions of a chunk executed before the next inference."""
     time_limit_s: float | None = None
     """Simulated seconds per trial; by default the task's own."""

@@ -57,7 +57,7 @@ class Manner:
         time_limit_s: simulated seconds per trial; None takes the task's.
     """
 
-    execute_steps: int = 5
+    execute_steps: int = 8
     time_limit_s: float | None = None
 
 

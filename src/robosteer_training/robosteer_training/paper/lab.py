@@ -72,7 +72,7 @@ class LabSettings:
     cells: int = 40
     seeds: tuple[int, ...] = (0, 1, 2)
     training: TrainSettings = dataclasses.field(default_factory=TrainSettings)
-    execute_steps: int = 3
+    execute_steps: int = 8
     num_steps: int = 10
     time_limit_s: float | None = None
     exclude_dead_heads: bool = False
