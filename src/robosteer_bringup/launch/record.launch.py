@@ -84,7 +84,20 @@ def generate_launch_description() -> LaunchDescription:
             default_value=IfElseSubstitution(scripted, "0.0", "3.0"),
             description="between pressing A and the recording, s",
         ),
-        DeclareLaunchArgument("first_seed", default_value="0", description="seed of its first scene"),
+        DeclareLaunchArgument("first_seed", default_value="0", description="seed of the first scene"),
+        DeclareLaunchArgument(
+            "variation",
+            default_value="",
+            description="of the simulated scenes: lighting, form, distractors, camera or randomised; empty: none",
+        ),
+        DeclareLaunchArgument(
+            "serials", default_value="", description="for episode.json: arm=... gripper=... CAMERA=..., with spaces"
+        ),
+        DeclareLaunchArgument(
+            "calibration",
+            default_value="",
+            description="path of the cameras' calibration, whose SHA-256 goes into episode.json",
+        ),
         DeclareLaunchArgument(
             "publish_clock", default_value="false", choices=["true", "false"], description="run on simulated time"
         ),
@@ -121,6 +134,8 @@ def generate_launch_description() -> LaunchDescription:
                 "rig": text("rig"),
                 "directory": text("out"),
                 "instruction": text("task"),
+                "serials": text("serials"),
+                "calibration": text("calibration"),
                 "countdown_s": ParameterValue(LaunchConfiguration("countdown"), value_type=float),
                 # The renderer has no noise: pictures of a still scene are equal.
                 "frozen_s": ParameterValue(IfElseSubstitution(sim, "0.0", "1.0"), value_type=float),
@@ -166,6 +181,7 @@ def generate_launch_description() -> LaunchDescription:
                 "task": text("task"),
                 "episodes": whole("episodes"),
                 "first_seed": whole("first_seed"),
+                "variation": text("variation"),
                 "connection_file": connection,
                 "use_sim_time": simulated_time,
             }

@@ -22,6 +22,11 @@ def generate_launch_description() -> LaunchDescription:
         ),
         DeclareLaunchArgument("seed", default_value="0", description="seed of the scene"),
         DeclareLaunchArgument(
+            "variation",
+            default_value="",
+            description="of the scene: lighting, form, distractors, camera or randomised; empty: none",
+        ),
+        DeclareLaunchArgument(
             "publish_clock",
             default_value="false",
             choices=["true", "false"],
@@ -44,6 +49,7 @@ def generate_launch_description() -> LaunchDescription:
                 "grid_cell": ParameterValue(LaunchConfiguration("grid_cell"), value_type=int),
                 "controller": ParameterValue(LaunchConfiguration("controller"), value_type=str),
                 "seed": ParameterValue(LaunchConfiguration("seed"), value_type=int),
+                "variation": ParameterValue(LaunchConfiguration("variation"), value_type=str),
                 "publish_clock": ParameterValue(LaunchConfiguration("publish_clock"), value_type=bool),
             }
         ],
