@@ -25,13 +25,13 @@ class DemoSettings:
 
     task: str = "pick up green cube"
     episodes: int = 40
-    steps: int = 700
+    steps: int = 1000
     batch_size: int = 32
     peak_lr: float = 3e-3
     flow_draws: int = 4
     execute_steps: int = 8
     evaluation_cells: int = 20
-    live_cells: int = 4
+    live_cells: int = 8
     time_limit_s: float = 10.0
 
 
