@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
@@ -73,7 +74,8 @@ class Run:
 
         plan = TrialPlan.load(self.plan)
         labels = Labels(self.plan, plan)
-        label_trials(plan, labels, typed_keys(), lambda text: print(text, flush=True), time.monotonic)
+        with typed_keys() as keys:
+            label_trials(plan, labels, keys, lambda text: print(text, flush=True), time.monotonic)
         return f"{labels.path}: {len(labels)} labels"
 
 
@@ -123,20 +125,23 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def typed_keys() -> Iterator[str]:
-    """Keys as they are pressed; without a terminal, the characters of the standard input."""
+@contextlib.contextmanager
+def typed_keys() -> Iterator[Iterator[str]]:
+    """Keys as they are pressed; without a terminal, the characters of the standard input.
+
+    The terminal is switched on entry, before the first question is asked: switching throws away what was typed earlier.
+    """
     import sys
     import termios
     import tty
 
     if not sys.stdin.isatty():
-        yield from (character for line in sys.stdin for character in line if character != "\n")
+        yield (character for line in sys.stdin for character in line if character != "\n")
         return
     descriptor = sys.stdin.fileno()
     before = termios.tcgetattr(descriptor)
     try:
         tty.setcbreak(descriptor)
-        while key := sys.stdin.read(1):
-            yield key
+        yield iter(lambda: sys.stdin.read(1), "")
     finally:
         termios.tcsetattr(descriptor, termios.TCSADRAIN, before)
