@@ -83,6 +83,11 @@ def test_a_coarser_grid_spreads_its_cells_over_all_of_it(rows, columns):
     assert set(cells) <= set(range(GRID_CELLS))
 
 
+def test_no_scene_is_tried_that_a_recording_shows():
+    recorded = range(10_000)  # a session counts its scenes' seeds from 0
+    assert not {scene.seed for scene in make_scenes([TASK], range(GRID_CELLS), range(3))} & set(recorded)
+
+
 def test_scenes_are_every_combination_and_reproducible():
     scenes = make_scenes([TASK, "pick up blue cube"], [3, 4], [0, 1], ["none", "dim"])
     assert len(set(scenes)) == 16

@@ -14,6 +14,8 @@ from robosteer_rig.errors import RobosteerError
 
 # A busy machine may need a while to finish a picture and say goodbye.
 STOP_PATIENCE_S = 15
+# Seeds of recorded scenes count from 0; the trials through topics take scenes that nobody has shown.
+UNSEEN_SEED = 500_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,6 +156,7 @@ def deploy(work: Workspace) -> None:
         # Simulator, renderer and model share the processors, and nobody stands beside the arm.
         "stall_s:=5.0",
         "trials:=true",
+        f"seed:={UNSEEN_SEED}",
         f"trial_cells:={cells}",
         f"trial_time_limit_s:={settings.time_limit_s}",
         f"trial_out:={work.trials}",

@@ -10,6 +10,8 @@ from robosteer_rig.errors import RobosteerError
 
 GRID_ROWS, GRID_COLUMNS = 5, 8
 GRID_CELLS = GRID_ROWS * GRID_COLUMNS
+# Recordings count their scenes' seeds from 0. Evaluation begins above them: it must never try a scene that was shown.
+FIRST_SEED = 10_007
 ORDINARY = "none"
 """What a user writes for a scene without a variation."""
 
@@ -60,7 +62,7 @@ def make_scenes(
         raise RobosteerError(f"seed: found {min(seeds)}, expected 0 or more")
     return [
         # The variation does not enter the seed, so that the same placements are tried under all of them.
-        Scene(task, int(cell), seed * 10_007 + int(cell), "" if variation == ORDINARY else variation)
+        Scene(task, int(cell), (seed + 1) * FIRST_SEED + int(cell), "" if variation == ORDINARY else variation)
         for task in tasks
         for variation in variations
         for seed in seeds
