@@ -71,7 +71,8 @@ class SteerSettings:
 
     def __post_init__(self) -> None:
         if (self.bag is None) == (self.dataset is None):
-            raise RobosteerError("steer: found both or neither of --bag and --dataset, expected one of them")
+            found = "neither" if self.bag is None else "both"
+            raise RobosteerError(f"steer: found {found} of --bag and --dataset, expected one of them")
         places = {"bag": self.bag, "dataset": self.dataset, "base": self.base}
         for name, path in [*places.items(), *(("heads", path) for path in self.selections)]:
             if path is not None and not path.exists():

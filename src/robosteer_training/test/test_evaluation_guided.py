@@ -120,6 +120,8 @@ def test_the_sheet_is_true_to_scale(paper, count):
 def test_from_plan_to_comparison_at_a_real_terminal(tmp_path, capsys):
     out = tmp_path / "plan"
     command = ["plan", "--out", out, "--policies", "lora", "steered", "--task", TASK, "--rig", RIG, "--cells", "2"]
+    with pytest.raises(RobosteerError, match="found nothing at runs/nope"):
+        main([str(word).replace("steered", "runs/nope") for word in command])
     assert main([str(word) for word in command]) == 0
     sheet = (out / "sheet.pdf").read_bytes()
     boxes = [[float(x) for x in box.split()] for box in re.findall(rb"/MediaBox \[ ([\d. ]+)\]", sheet)]

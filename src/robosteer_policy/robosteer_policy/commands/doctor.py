@@ -64,8 +64,17 @@ def main(argv: list[str]) -> int:
         print(json.dumps({"rig": rig.name, "failed": failed, "findings": rows}, indent=2))
     else:
         _print_table(findings)
-        print(f"{failed} of {len(findings)} checks failed: do not move" if failed else "nothing speaks against moving")
+        print(_verdict(findings, failed, options.live))
     return 1 if failed else 0
+
+
+def _verdict(findings: list[Finding], failed: int, live: bool) -> str:
+    """The last line: what the table comes to, and what it does not say."""
+    if failed:
+        return f"{failed} of {len(findings)} checks failed: do not move"
+    warnings = sum(finding.verdict == "warn" for finding in findings)
+    noted = f"; {warnings} warnings, see above" if warnings else ""
+    return f"nothing speaks against moving{noted}" if live else f"nothing failed; the graph was not looked at{noted}"
 
 
 def _graph(options: Doctor, rig: Rig) -> list[Finding]:

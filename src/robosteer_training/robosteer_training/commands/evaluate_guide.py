@@ -36,11 +36,17 @@ class Plan:
 
     def run(self) -> str:
         """Plan and draw."""
+        from robosteer_rig.errors import RobosteerError
         from robosteer_rig.rig import load_rig
         from robosteer_training.evaluation.guided.plan import make_plan, save_plan
         from robosteer_training.evaluation.guided.sheet import save_sheet
         from robosteer_training.evaluation.scenes import spread_cells
 
+        for policy in self.policies:
+            if "/" in policy and not Path(policy).exists():
+                raise RobosteerError(
+                    f"--policies: found nothing at {policy}, expected a checkpoint directory or a name"
+                )
         plan, key = make_plan(
             self.task,
             self.policies,
