@@ -23,6 +23,7 @@ from robosteer_rig.environment import Scene, make_environment
 from robosteer_rig.errors import RobosteerError
 from robosteer_rig.rig import load_rig
 from robosteer_training.commands.evaluate import Arguments, result_text
+from robosteer_training.commands.evaluate import main as evaluate_main
 from robosteer_training.commands.evaluate_compare import main as compare_main
 from robosteer_training.evaluation.comparison import compare
 from robosteer_training.evaluation.evaluate import EvaluateSettings, evaluate
@@ -81,6 +82,14 @@ def test_a_coarser_grid_spreads_its_cells_over_all_of_it(rows, columns):
     assert len({cell // 8 for cell in cells}) == rows
     assert len({cell % 8 for cell in cells}) == columns
     assert set(cells) <= set(range(GRID_CELLS))
+
+
+def test_a_finished_result_is_not_overwritten_by_mistake(tmp_path):
+    out = tmp_path / "green.json"
+    out.write_text("hours of trials")
+    with pytest.raises(RobosteerError, match="found a result at"):
+        evaluate_main(["--policy", str(NANO), "--out", str(out)])
+    assert out.read_text() == "hours of trials"
 
 
 def test_no_scene_is_tried_that_a_recording_shows():

@@ -55,6 +55,8 @@ class Arguments:
     """Result file (JSON), with a picture of the grid (SVG) beside it; trials are kept while it runs."""
     resume: bool = False
     """Go on with the trials that an earlier run of the same policy left at --out, finished or not."""
+    overwrite: bool = False
+    """Replace the result at --out."""
     json: bool = False
     """Print the result as JSON."""
 
@@ -96,6 +98,7 @@ def main(argv: list[str]) -> int:
 def _evaluate(arguments: Arguments) -> Evaluation:
     import sys
 
+    from robosteer_rig.errors import RobosteerError
     from robosteer_training.evaluation.evaluate import EvaluateSettings, evaluate
     from robosteer_training.evaluation.overview import overview
     from robosteer_training.evaluation.rollout import Manner
@@ -103,6 +106,8 @@ def _evaluate(arguments: Arguments) -> Evaluation:
     from robosteer_training.files import write_bytes
 
     a = arguments
+    if a.out is not None and a.out.exists() and not (a.resume or a.overwrite):
+        raise RobosteerError(f"--out: found a result at {a.out}, expected none; give --resume or --overwrite")
     scenes = make_scenes(a.task, a.chosen_cells(), a.seeds, a.variation)
     manner = Manner(a.execute_steps, a.time_limit_s)
     settings = EvaluateSettings(a.environment, manner, a.num_steps, a.jobs, a.films, a.executor)
