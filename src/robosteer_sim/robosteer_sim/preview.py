@@ -86,7 +86,9 @@ def _save(out: Path, pictures: list[np.ndarray]) -> None:
 
     out.parent.mkdir(parents=True, exist_ok=True)
     if out.suffix == ".gif":
-        first, *rest = [Image.fromarray(picture).quantize(64) for picture in pictures]
+        first, *rest = [
+            Image.fromarray(picture).quantize(64, method=Image.Quantize.MAXCOVERAGE) for picture in pictures
+        ]
         first.save(out, save_all=True, append_images=rest, duration=round(1000 / _FILM_FPS), loop=0)
     else:
         Image.fromarray(pictures[0]).save(out)

@@ -127,7 +127,7 @@ class TrialRunner:
         partial.write_text(json.dumps(record, indent=2) + "\n")
         os.replace(partial, self.out)
         if self._images:
-            first, *rest = [image.quantize(64) for image in self._images]
+            first, *rest = [image.quantize(64, method=Image.Quantize.MAXCOVERAGE) for image in self._images]
             film = self.out.with_suffix(".gif")
             first.save(film, save_all=True, append_images=rest, duration=int(1000 * _GIF_PERIOD_S), loop=0)
 

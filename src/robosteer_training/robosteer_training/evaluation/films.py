@@ -17,6 +17,7 @@ from robosteer_training.heads.tasks import slug
 
 FRAMES_PER_S = 5.0
 MIN_HEIGHT = 128
+# Chosen for coverage: by frequency, a cube of few pixels would lose its colour.
 _COLOURS = 64
 
 
@@ -41,4 +42,6 @@ def save_film(path: Path, frames: Sequence[Frame], rig: Rig) -> None:
 def _picture(frame: Frame, names: Sequence[str]) -> Image.Image:
     views = np.concatenate([frame.images[name] for name in names], axis=1)
     factor = -(-MIN_HEIGHT // views.shape[0])
-    return Image.fromarray(views.repeat(factor, 0).repeat(factor, 1)).quantize(_COLOURS)
+    return Image.fromarray(views.repeat(factor, 0).repeat(factor, 1)).quantize(
+        _COLOURS, method=Image.Quantize.MAXCOVERAGE
+    )
