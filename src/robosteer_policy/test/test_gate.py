@@ -8,66 +8,13 @@ arm.
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from robosteer_policy.guard.gate import Gate, Source, State
+from robosteer_policy.guard.gate import Source, State
 from robosteer_policy.guard.settings import GuardSettings
-from robosteer_policy.guard.streams import Command, Instant
 from robosteer_rig.errors import RobosteerError
 
-from .panda import ACCELERATION_MAX, JOINTS, POSITION_MAX, POSITION_MIN, READY, VELOCITY_MAX, limits
-
-MS = 1_000_000
-EPOCH = 1_700_000_000_000_000_000
-
-
-class Bench:
-    """A gate, an arm that follows exactly, and a clock that only the test moves."""
-
-    def __init__(self, source=Source.POLICY, *, armed=True):
-        self.gate = Gate(JOINTS, limits(), GuardSettings(), source)
-        self.steady = 10_000 * MS
-        self.offset = EPOCH
-        self.position = READY.copy()
-        self.velocity = np.zeros(7)
-        self.measuring = True
-        self.period()
-        if armed:
-            assert self.gate.arm(self.now) == ""
-
-    @property
-    def now(self):
-        return Instant(self.steady, self.steady + self.offset)
-
-    def period(self, ms=10):
-        """One control period: time passes, the arm moves, is measured, and the gate speaks."""
-        self.steady += ms * MS
-        self.position = self.position + self.velocity * ms * 1e-3
-        if self.measuring:
-            self.gate.on_joint_state(self.now.clock_ns, JOINTS, self.position, self.velocity, self.now)
-        before, self.velocity = self.velocity, self.gate.tick(self.now)
-        assert np.isfinite(self.velocity).all()
-        assert (np.abs(self.velocity) <= VELOCITY_MAX + 1e-6).all()
-        return (self.velocity - before) / 0.01
-
-    def say(self, velocity, source=Source.POLICY, age_ms=0, names=JOINTS, **more):
-        return self.gate.on_command(source, Command(self.now.clock_ns - age_ms * MS, names, velocity, **more), self.now)
-
-    def run(self, velocity, seconds, source=Source.POLICY, every_ms=20):
-        """A source at 50 Hz, as the rig's command timeout of 50 ms asks for."""
-        for k in range(round(seconds * 100)):
-            if k * 10 % every_ms == 0:
-                assert self.say(velocity, source) == ""
-            self.period()
-
-    def until_rest(self):
-        """Seconds until the gate sends zeros."""
-        start = self.steady
-        while self.velocity.any():
-            self.period()
-            assert self.steady - start < 1000 * MS
-        return (self.steady - start) * 1e-9
+from .gate_bench import MS, Bench
+from .panda import JOINTS, READY
 
 
 def test_a_command_is_matched_by_name():
@@ -341,70 +288,3 @@ def test_settings_are_checked():
         GuardSettings(hold_s=-1)
     with pytest.raises(RobosteerError, match=r"guard.silence_s: found 0.04, expected at least hold_s"):
         GuardSettings(silence_s=0.04)
-
-
-number = st.one_of(st.floats(-3, 3), st.sampled_from([np.nan, np.inf, -np.inf, 1e308, -1e308, 5e-324, 0.0]))
-event = st.one_of(
-    st.tuples(st.just("say"), st.sampled_from(Source), st.lists(number, max_size=9), st.integers(-3000, 3000)),
-    st.tuples(st.just("steady"), st.lists(st.floats(-3, 3), min_size=7, max_size=7)),
-    st.tuples(st.just("arm")),
-    st.tuples(st.just("disarm")),
-    st.tuples(st.just("select"), st.sampled_from(Source)),
-    st.tuples(st.just("late"), st.integers(1, 400)),
-    st.tuples(st.just("clock"), st.floats(-1e6, 1e6)),
-    st.tuples(st.just("measure"), st.booleans()),
-    st.tuples(st.just("gripper"), st.sampled_from(Source), number),
-    st.tuples(st.just("joints"), st.lists(number, max_size=9), st.integers(-3000, 3000)),
-)
-
-
-def perform(bench, what, *arguments):
-    """One event of a random story."""
-    if what == "say":
-        source, velocity, age_ms = arguments
-        bench.say(velocity, source, age_ms, (*JOINTS, "x", "y")[: len(velocity)])
-    elif what == "steady":
-        for _ in range(15):
-            bench.say(*arguments, bench.gate.source)
-            bench.period()
-    elif what == "arm":
-        bench.gate.arm(bench.now)
-    elif what == "disarm":
-        bench.gate.disarm()
-    elif what == "select":
-        bench.gate.select(*arguments)
-    elif what == "late":
-        bench.period(*arguments)
-    elif what == "clock":
-        bench.offset += int(arguments[0] * 1e9)
-    elif what == "measure":
-        bench.measuring = arguments[0]
-    elif what == "gripper":
-        bench.gate.on_gripper(*arguments)
-    else:
-        values, age_ms = arguments
-        names = (*JOINTS, "x", "y")[: len(values)]
-        bench.gate.on_joint_state(bench.now.clock_ns - age_ms * MS, names, values, values, bench.now)
-
-
-@settings(max_examples=50, deadline=None)
-@given(st.sampled_from(Source), st.lists(event, max_size=25))
-def test_any_story_stays_inside_the_limits_and_silence_ends_in_rest(source, story):
-    bench = Bench(source)
-    for what, *arguments in story:
-        trusted = bench.measuring and what != "joints"
-        perform(bench, what, *arguments)
-        acceleration = bench.period()
-        assert (np.abs(acceleration) <= ACCELERATION_MAX + 1e-6).all()
-        if trusted and what != "late":
-            assert (bench.position >= POSITION_MIN - 0.2).all()
-            assert (bench.position <= POSITION_MAX + 0.2).all()
-    fastest = np.abs(bench.velocity).max()
-    rest_s = bench.until_rest()
-    assert rest_s <= 0.1 + 0.01 + (VELOCITY_MAX / ACCELERATION_MAX).max() + 0.02
-    if fastest <= 1.0:
-        assert rest_s <= 0.3
-    held = bench.position.copy()
-    for _ in range(60):
-        bench.period()
-    np.testing.assert_array_equal(bench.position, held)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -21,15 +22,15 @@ Token = Literal["first", "last", "mean"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Command:
+class Command(abc.ABC):
     """A subcommand."""
 
     json: bool = False
     """Print the result as JSON."""
 
+    @abc.abstractmethod
     def run(self) -> tuple[str, dict[str, Any]]:
         """Do it; returns text for people and data for machines."""
-        raise NotImplementedError
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
