@@ -42,7 +42,7 @@ setup(
     options=OPTIONS,
     zip_safe=False,
     entry_points={
-        "console_scripts": ["robosteer = robosteer_bringup.cli:main"],
+        "console_scripts": ["robosteer = robosteer_bringup.entry:main"],
         "robosteer.commands": [
             "demo = robosteer_bringup.demo.command:main",
             "launch = robosteer_bringup.launcher.command:main",

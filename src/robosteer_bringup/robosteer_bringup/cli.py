@@ -12,7 +12,12 @@ from difflib import get_close_matches
 from importlib import metadata
 from pathlib import Path
 
+from robosteer_bringup.empty_paths import empty_paths_refused
+from robosteer_rig.interrupts import ends_at_once
+
 GROUP = "robosteer.commands"
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as of a shell."""
 USAGE = "usage: robosteer <command> [options]        robosteer <command> --help explains one command"
 
 
@@ -48,10 +53,15 @@ def discover() -> dict[str, metadata.EntryPoint]:
 def run(name: str, entry: metadata.EntryPoint, argv: Sequence[str]) -> int:
     """Import a subcommand and run it; what the user can fix becomes one line on stderr."""
     try:
-        return entry.load()(list(argv)) or 0
+        with ends_at_once():
+            command = entry.load()
+        with empty_paths_refused(argv):
+            code = command(list(argv)) or 0
+        sys.stdout.flush()  # Here, where a reader that has gone is no error.
+        return code
     except KeyboardInterrupt:
         print(f"robosteer {name}: interrupted", file=sys.stderr)
-        return 130
+        return INTERRUPTED
     except BrokenPipeError:
         # The reader (`| head`) has seen enough. Python would complain once more when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

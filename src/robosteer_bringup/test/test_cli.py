@@ -41,7 +41,10 @@ def test_help_lists_every_command_without_importing_it() -> None:
     lines = done.stdout.splitlines()
     assert done.returncode == 0, done.stderr
     assert lines[-2] == "[]"
-    assert lines[-1] == "['robosteer_bringup', 'robosteer_bringup.cli']"
+    assert lines[-1] == str(
+        ["robosteer_bringup", "robosteer_bringup.cli", "robosteer_bringup.empty_paths"]
+        + ["robosteer_rig", "robosteer_rig.errors", "robosteer_rig.interrupts"]
+    )
     for name, text in (
         ("launch", "Run a stack of nodes"),
         ("record", "Record demonstrations"),

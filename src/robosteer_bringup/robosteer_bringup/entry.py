@@ -1,0 +1,41 @@
+"""The executable `robosteer`: Ctrl-C ends it without a traceback at any moment, while its modules are imported too."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+
+from robosteer_rig.interrupts import ends_at_once
+
+_AGAIN_S = 0.02
+
+
+def main() -> int:
+    """Run `robosteer` with this process's arguments; the exit codes are those of `cli.main`."""
+    sys.unraisablehook = _interrupt_again
+    with ends_at_once():
+        from robosteer_bringup import cli
+    try:
+        return cli.main()
+    except KeyboardInterrupt:  # Before or after the subcommand.
+        return cli.INTERRUPTED
+    finally:
+        # What is left is Python's own end: joining threads, handlers of libraries. Nobody waits for that to be told.
+        if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def _interrupt_again(lost: sys.UnraisableHookArgs, /) -> None:
+    """Raise a Ctrl-C again that fell into a destructor or a garbage collector's callback, where Python drops it.
+
+    JAX registers such a callback, and imports collect often. It comes from another thread and a little later, because
+    here it would be dropped again.
+    """
+    if lost.exc_type is not KeyboardInterrupt:
+        sys.__unraisablehook__(lost)
+        return
+    main_thread = threading.main_thread().ident
+    timer = threading.Timer(_AGAIN_S, signal.pthread_kill, (main_thread, signal.SIGINT))
+    timer.daemon = True
+    timer.start()
