@@ -39,6 +39,12 @@ setup(
             "run_recorder = robosteer_policy.nodes.run_recorder:main",
             "watchdog = robosteer_policy.nodes.watchdog:main",
         ],
+        "robosteer.launch_checks": [
+            "guard = robosteer_policy.launch_checks:guard",
+            "homing = robosteer_policy.launch_checks:guard",
+            "policy = robosteer_policy.launch_checks:policy",
+            "watchdog = robosteer_policy.launch_checks:guard",
+        ],
         "robosteer.commands": [
             "doctor = robosteer_policy.commands.doctor:main",
             "replay = robosteer_policy.commands.replay:main",

@@ -36,7 +36,13 @@ setup(
             "scripted_operator = robosteer_sim.nodes.scripted_operator:main",
             "trial_runner = robosteer_sim.nodes.trial_runner:main",
         ],
+        "robosteer.launch_checks": [
+            "cell = robosteer_sim.launch_checks:cell",
+            "scripted_operator = robosteer_sim.launch_checks:scripted_operator",
+            "trial_runner = robosteer_sim.launch_checks:trial_runner",
+        ],
         "robosteer.commands": ["sim-preview = robosteer_sim.preview:main"],
         "robosteer.environments": ["cell = robosteer_sim.environment:make"],
+        "robosteer.scene_checks": ["cell = robosteer_sim.layout:check_scene"],
     },
 )

@@ -49,6 +49,10 @@ setup(
             "recorder = robosteer_teleop.nodes.recorder:main",
             "teleop = robosteer_teleop.nodes.teleop:main",
         ],
+        "robosteer.launch_checks": [
+            "recorder = robosteer_teleop.launch_checks:recorder",
+            "teleop = robosteer_teleop.launch_checks:teleop",
+        ],
         "robosteer.headsets": ["socket = robosteer_teleop.socket_headset:connect"],
         "robosteer.commands": [
             "bag = robosteer_teleop.bag_command:main",

@@ -181,12 +181,14 @@ def generate_launch_description() -> LaunchDescription:
                 "use_sim_time": typed("publish_clock", bool),
             }
         ],
+        on_exit=Shutdown(reason="the recorder ended"),
         condition=IfCondition(LaunchConfiguration("record")),
     )
     run_recorder = Node(
         package="robosteer_policy",
         executable="run_recorder",
         output="screen",
+        on_exit=Shutdown(reason="the run recorder ended"),
         condition=IfCondition(LaunchConfiguration("record")),
     )
     trials = Node(

@@ -71,11 +71,13 @@ def generate_launch_description() -> LaunchDescription:
         DeclareLaunchArgument(
             "limits",
             default_value=IfElseSubstitution(scripted, "normal", "teach"),
-            description="how fast the hand may move the arm: teach, normal or ceiling (0.25, 0.5, 1.0 m/s)",
+            choices=["teach", "normal", "ceiling"],
+            description="how fast the hand may move the arm: 0.25, 0.5 or 1.0 m/s",
         ),
         DeclareLaunchArgument(
             "output",
             default_value="joint_velocity",
+            choices=["joint_velocity", "cartesian"],
             description="joint_velocity: through the guard; cartesian: poses to an impedance controller",
         ),
         DeclareLaunchArgument("host", default_value="auto", description="address that the headset's page is served on"),
@@ -88,7 +90,8 @@ def generate_launch_description() -> LaunchDescription:
         DeclareLaunchArgument(
             "variation",
             default_value="",
-            description="of the simulated scenes: lighting, form, distractors, camera or randomised; empty: none",
+            choices=["", "lighting", "form", "distractors", "camera", "randomised"],
+            description="change of the simulated scenes' conditions; empty for none",
         ),
         DeclareLaunchArgument(
             "serials", default_value="", description="for episode.json: arm=... gripper=... CAMERA=..., with spaces"

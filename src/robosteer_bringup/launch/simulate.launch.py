@@ -18,13 +18,15 @@ def generate_launch_description() -> LaunchDescription:
         DeclareLaunchArgument(
             "controller",
             default_value="joint_velocity",
-            description="of the simulated arm: joint_velocity or cartesian_impedance",
+            choices=["joint_velocity", "cartesian_impedance"],
+            description="of the simulated arm",
         ),
         DeclareLaunchArgument("seed", default_value="0", description="seed of the scene"),
         DeclareLaunchArgument(
             "variation",
             default_value="",
-            description="of the scene: lighting, form, distractors, camera or randomised; empty: none",
+            choices=["", "lighting", "form", "distractors", "camera", "randomised"],
+            description="change of the scene's conditions; empty for none",
         ),
         DeclareLaunchArgument(
             "publish_clock",

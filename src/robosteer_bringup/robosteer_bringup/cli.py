@@ -7,6 +7,7 @@ import importlib.util
 import os
 import re
 import sys
+import traceback
 from collections.abc import Sequence
 from difflib import get_close_matches
 from importlib import metadata
@@ -70,10 +71,20 @@ def run(name: str, entry: metadata.EntryPoint, argv: Sequence[str]) -> int:
         if getattr(error, "user_error", False):
             print(f"robosteer {name}: {error}", file=sys.stderr)
             return 1
+        if isinstance(error, OSError) and error.filename is not None:
+            print(f"robosteer {name}: {_file_trouble(error)}", file=sys.stderr)
+            return 1
         error.add_note(
             f"robosteer {name}: this is a bug of RoboSteer, not of yours; please report it with these lines."
         )
         raise
+
+
+def _file_trouble(error: OSError) -> str:
+    """One line about a file that cannot be used: the path, the system's reason, and where we stumbled over it."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    place = f"{Path(last.filename).name} line {last.lineno}"
+    return f"{error.filename}: {error.strerror}; check the path, its permissions and the disk ({place})"
 
 
 def unknown(name: str, commands: dict[str, metadata.EntryPoint]) -> str:

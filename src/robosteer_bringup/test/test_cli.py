@@ -41,10 +41,9 @@ def test_help_lists_every_command_without_importing_it() -> None:
     lines = done.stdout.splitlines()
     assert done.returncode == 0, done.stderr
     assert lines[-2] == "[]"
-    assert lines[-1] == str(
-        ["robosteer_bringup", "robosteer_bringup.cli", "robosteer_bringup.empty_paths"]
-        + ["robosteer_rig", "robosteer_rig.errors", "robosteer_rig.interrupts"]
-    )
+    ours = ["robosteer_bringup", *(f"robosteer_bringup.{name}" for name in ("cli", "empty_paths"))]
+    rig = ["robosteer_rig", *(f"robosteer_rig.{name}" for name in ("errors", "interrupts"))]
+    assert lines[-1] == str([*ours, *rig])
     for name, text in (
         ("launch", "Run a stack of nodes"),
         ("record", "Record demonstrations"),

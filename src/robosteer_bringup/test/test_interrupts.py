@@ -1,7 +1,8 @@
 """Ctrl-C at any moment.
 
 Pins: a traceback because Ctrl-C came while a command, a node or `robosteer` itself was still importing its modules, or
-when it had finished; a Ctrl-C that is lost in a callback of the garbage collector; a node whose end by Ctrl-C its launcher counts as a death; an ignored signal that is listened to.
+when it had finished; a Ctrl-C that is lost in a callback of the garbage collector; a node whose end by Ctrl-C its
+launcher counts as a death; an ignored signal that is listened to.
 """
 
 import signal

@@ -103,8 +103,30 @@ def test_show_args_lists_arguments_of_included_files_but_not_those_that_the_incl
     assert "outer:" in shown
     assert "one of: ab, ac" in shown
     assert "(default: 'a' + LaunchConfiguration('b'))" in shown
-    assert "open:\n        an open one\n        (default: '1')" in shown
+    assert "open:\n        an open one\n        (default: 1)" in shown
     assert "fixed:" not in shown
+
+
+def test_show_args_shows_defaults_as_one_would_type_them(bench) -> None:
+    path = bench.file(
+        """DeclareLaunchArgument("who", default_value="person", choices=["", "person", "script"]),
+        DeclareLaunchArgument("fast", default_value="false"),
+        DeclareLaunchArgument("text", default_value="two words"),
+        DeclareLaunchArgument("copy", default_value=[LaunchConfiguration("text"), "!"]),
+        DeclareLaunchArgument("wait", default_value=IfElseSubstitution(
+            EqualsSubstitution(LaunchConfiguration("who"), "script"), "0.0", "3.0")),
+        DeclareLaunchArgument("file", default_value=PathJoinSubstitution([
+            "/etc", IfElseSubstitution(LaunchConfiguration("fast"), "fast.yaml", "slow.yaml")]))"""
+    )
+
+    def defaults(*words: str) -> list[str]:
+        assert command.main(["--builtin", "--show-args", str(path), *words]) == 0
+        lines = bench.capsys.readouterr().out.splitlines()
+        return [line.strip()[10:-1] for line in lines if "(default:" in line][:6]
+
+    slow = "/etc/slow.yaml; with fast:=true: /etc/fast.yaml"
+    assert defaults() == ["person", "false", "'two words'", "'two words!'", "3.0; with who:=script: 0.0", slow]
+    assert defaults("who:=script", "fast:=true", "text:=x")[3:] == ["'x!'", "0.0", "/etc/fast.yaml"]
 
 
 @pytest.mark.parametrize(

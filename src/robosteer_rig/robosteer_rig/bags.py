@@ -210,10 +210,13 @@ def require_metadata(path: Path) -> None:
         RobosteerError: when it is missing, as after a crash of the recorder, or absurdly large.
     """
     metadata = path / METADATA_FILE
+    if not path.is_dir():
+        found = "a file" if path.exists() else "no such directory"
+        raise RobosteerError(f"{path}: found {found}, expected the directory of a rosbag2 recording; check the path")
     if not metadata.is_file():
         raise RobosteerError(
-            f"{path}: found no {METADATA_FILE}, expected a closed rosbag2 recording; "
-            "it was interrupted: recover it or record the episode again"
+            f"{path}: found no {METADATA_FILE}, expected a closed rosbag2 recording; check the path, or, if the "
+            "recording was interrupted, run `robosteer bag recover` on it"
         )
     if metadata.stat().st_size > MAX_METADATA_BYTES:
         raise RobosteerError(f"{metadata}: found more than {MAX_METADATA_BYTES >> 20} MiB, expected a metadata file")

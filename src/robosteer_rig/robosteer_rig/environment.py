@@ -1,15 +1,16 @@
 """What a place to try policies in offers, so that training and evaluation know no simulator by name.
 
 Packages announce environments in the entry-point group `robosteer.environments`; each entry is a callable
-`(rig: Rig) -> Environment`.
+`(rig: Rig) -> Environment`. Under the same name in `robosteer.scene_checks` there may be a callable `(scene: Scene)`
+that raises `RobosteerError` for a scene that the environment would refuse, without building anything.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import enum
-from collections.abc import Iterator
-from importlib.metadata import entry_points
+from collections.abc import Iterable, Iterator
+from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from robosteer_rig.rig import Rig
 
 ENTRY_POINT_GROUP = "robosteer.environments"
+SCENE_CHECK_GROUP = "robosteer.scene_checks"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,7 +123,26 @@ def make_environment(name: str, rig: Rig) -> Environment:
     Raises:
         RobosteerError: for an unknown name; the message lists the installed ones.
     """
+    return _announced(name).load()(rig)
+
+
+def check_scenes(name: str, scenes: Iterable[Scene]) -> None:
+    """Refuse scenes that the environment `name` does not know, before anything is loaded or started for them.
+
+    An environment that announces no check refuses them itself, later.
+
+    Raises:
+        RobosteerError: for an unknown environment, task, cell or variation.
+    """
+    _announced(name)
+    for entry in entry_points(group=SCENE_CHECK_GROUP, name=name):
+        check = entry.load()
+        for scene in scenes:
+            check(scene)
+
+
+def _announced(name: str) -> EntryPoint:
     found = {e.name: e for e in entry_points(group=ENTRY_POINT_GROUP)}
     if name not in found:
         raise RobosteerError(f"environment: found {name!r}, expected one of {sorted(found)}")
-    return found[name].load()(rig)
+    return found[name]

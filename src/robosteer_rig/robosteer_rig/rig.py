@@ -195,6 +195,8 @@ def load_rig(path: str | Path) -> Rig:
         RobosteerError: for an unreadable file or a wrong field; the message names both.
     """
     path = Path(path)
+    if path.is_dir():
+        raise RobosteerError(f"rig {path}: found a directory, expected a rig file; check the path")
     try:
         if path.stat().st_size > MAX_FILE_BYTES:
             raise RobosteerError(f"rig {path}: found more than {MAX_FILE_BYTES} bytes, expected a rig file")

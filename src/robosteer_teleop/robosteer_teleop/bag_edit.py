@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, get_args
 from rosbags.interfaces import QosDurability
 from rosbags.rosbag2 import Reader
 
+from robosteer_rig.bags import require_metadata
 from robosteer_rig.errors import RobosteerError
 from robosteer_teleop.bag_writer import BagWriter
 from robosteer_teleop.episode_record import EPISODE_FILE, Outcome, episode_json, read_episode_json, write_episode_json
@@ -85,8 +86,7 @@ def open_source(path: Path) -> Iterator[Source]:
     Raises:
         RobosteerError: when it is missing, was never closed, is damaged or empty.
     """
-    if not path.is_dir():
-        raise RobosteerError(f"{path}: found no such directory, expected a bag; check the path")
+    require_metadata(path)
     with contextlib.ExitStack() as stack:
         with _readable(path):
             reader = stack.enter_context(Reader(path))

@@ -114,6 +114,8 @@ def read_episode_json(directory: Path) -> dict[str, Any]:
         RobosteerError: when it is missing, damaged or of another schema.
     """
     path = directory / EPISODE_FILE
+    if directory.is_file():
+        raise RobosteerError(f"{directory}: found a file, expected an episode's directory; check the path")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

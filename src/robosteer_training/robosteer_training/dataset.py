@@ -148,6 +148,8 @@ def load_dataset(path: str | Path) -> Dataset:
     """
     path = Path(path)
     file = path / DATASET_FILE
+    if path.is_file():
+        raise RobosteerError(f"dataset {path}: found a file, expected a directory that `robosteer convert` made")
     try:
         content = build(_Index, read_json(file, DATASET_SCHEMA))
     except FieldError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -18,16 +19,17 @@ def write_bytes(path: Path, data: bytes) -> None:
     Raises:
         RobosteerError: the disk is full or the place is not writable; the old file is intact.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with partial.open("wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
     except OSError as error:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # What went wrong above is what counts.
+            partial.unlink(missing_ok=True)
         raise RobosteerError(f"{path}: cannot write ({error.strerror}); free some space or choose --out") from error
 
 

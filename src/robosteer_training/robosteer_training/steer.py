@@ -164,6 +164,8 @@ def _open_work_directory(settings: SteerSettings, *, resume: bool, overwrite: bo
     work = out.with_name(out.name + ".partial")
     if out.exists() and not overwrite:
         raise RobosteerError(f"--out: found results in {out}, expected a free name; give another or --overwrite")
+    if out.exists() and not (out / SUMMARY_FILE).is_file():
+        raise RobosteerError(f"--overwrite: found no {SUMMARY_FILE} in {out}, expected results; choose another --out")
     if work.exists() and not resume:
         if not overwrite and _holds_work(work):
             raise RobosteerError(

@@ -13,6 +13,14 @@ from robosteer_training.finetune.settings import TrainSettings
 from robosteer_training.finetune.tracking import Tracker
 from robosteer_training.heads.cache import CacheSettings
 from robosteer_training.heads.select import KnnSettings
+from robosteer_training.heads.selection import HeadSelection
+
+_WANTED = {
+    "bag": "an episode or a directory of episodes",
+    "dataset": "a directory that `robosteer convert` made",
+    "base": "a checkpoint directory",
+    "heads": "a file of `robosteer heads select`",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,10 +81,12 @@ class SteerSettings:
         if (self.bag is None) == (self.dataset is None):
             found = "neither" if self.bag is None else "both"
             raise RobosteerError(f"steer: found {found} of --bag and --dataset, expected one of them")
-        places = {"bag": self.bag, "dataset": self.dataset, "base": self.base}
-        for name, path in [*places.items(), *(("heads", path) for path in self.selections)]:
+        places = [("bag", self.bag), ("dataset", self.dataset), ("base", self.base)]
+        for name, path in [*places, *(("heads", path) for path in self.selections)]:
             if path is not None and not path.exists():
-                raise RobosteerError(f"--{name}: found nothing at {path}, expected something; check the path")
+                raise RobosteerError(f"--{name}: found nothing at {path}, expected {_WANTED[name]}; check the path")
+        for path in self.selections:
+            HeadSelection.load(path)
         if self.disjoint and len(self.selections) < 2:
             raise RobosteerError(
                 "--disjoint: found fewer than two selections, expected one per task; give several --heads"

@@ -16,6 +16,9 @@ from robosteer_bringup.demo.summary import summarise
 from robosteer_bringup.launcher.resolve import package_share, with_ament_prefix
 from robosteer_rig.errors import RobosteerError
 
+MARK = "logs/.robosteer-demo"
+"""A file that says that a directory may be deleted for the next demo."""
+
 
 def _arguments(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="robosteer demo", description=__doc__)
@@ -31,7 +34,8 @@ def make_workspace(out: Path, quick: bool, resume: bool) -> stages.Workspace:
     """Directories, environment and sizes of one run."""
     out = out.absolute()
     environment = with_ament_prefix(dict(os.environ))
-    (out / "logs").mkdir(parents=True, exist_ok=True)
+    (out / MARK).parent.mkdir(parents=True, exist_ok=True)
+    (out / MARK).touch()
     return stages.Workspace(
         out=out,
         base=Path(package_share("robosteer_training", environment)) / "checkpoints" / "nano",
@@ -95,6 +99,8 @@ def main(argv: list[str]) -> int:
 
 def _remove_old_run(out: Path) -> None:
     """Delete what an earlier demo left; never a directory that is not a demo's."""
-    if any(out.iterdir()) and not (out / "logs").is_dir():
-        raise RobosteerError(f"{out}: found a directory that no demo made, expected an empty or absent one; give --out")
+    if not out.is_dir() or (any(out.iterdir()) and not (out / MARK).is_file()):
+        raise RobosteerError(
+            f"{out}: found what no demo made, expected an empty directory or nothing; give another --out"
+        )
     shutil.rmtree(out)

@@ -48,7 +48,7 @@ class DeclareLaunchArgument(Action):
             context.launch_configurations[self.name] = perform(context, self.default_value)
         value = context.launch_configurations[self.name]
         if self.choices is not None and value not in self.choices:
-            wanted = ", ".join(self.choices)
+            wanted = ", ".join(choice or "''" for choice in self.choices)
             raise LaunchError(f"launch argument {self.name}: found {value!r}, expected one of {wanted}")
 
 

@@ -1,4 +1,4 @@
-"""Launch arguments: reading them, checking their names, listing them."""
+"""Launch arguments: reading them, finding those of a file, checking their names."""
 
 from __future__ import annotations
 
@@ -9,12 +9,10 @@ from robosteer_bringup.launcher.actions import DeclareLaunchArgument
 from robosteer_bringup.launcher.context import Entity, LaunchContext
 from robosteer_bringup.launcher.description import LaunchDescription
 from robosteer_bringup.launcher.errors import LaunchError
+from robosteer_bringup.launcher.execute_process import TIMEOUTS
 from robosteer_bringup.launcher.include import IncludeLaunchDescription
 from robosteer_bringup.launcher.plan import Plan
-from robosteer_bringup.launcher.substitutions import describe, perform
-
-BUILT_IN = ("sigterm_timeout", "sigkill_timeout")
-"""Launch arguments that every process knows, in seconds."""
+from robosteer_bringup.launcher.substitutions import perform
 
 
 def parse_arguments(words: Iterable[str]) -> dict[str, str]:
@@ -64,19 +62,7 @@ def check_names(given: Iterable[str], declared: Iterable[DeclareLaunchArgument])
     """
     known = [argument.name for argument in declared]
     for name in given:
-        if name not in known and name not in BUILT_IN:
+        if name not in known and name not in TIMEOUTS:
             near = get_close_matches(name, known, n=1)
             hint = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(known) or 'none'}"
             raise LaunchError(f"launch argument {name}: found no such argument; {hint}")
-
-
-def describe_arguments(declared: Iterable[DeclareLaunchArgument]) -> str:
-    """Return the text of `--show-args`."""
-    lines = ["Arguments (pass them as name:=value):"]
-    for argument in declared:
-        lines += ["", f"    {argument.name}:", f"        {argument.description}"]
-        if argument.choices is not None:
-            lines.append(f"        one of: {', '.join(argument.choices)}")
-        if argument.default_value is not None:
-            lines.append(f"        (default: {describe(argument.default_value)})")
-    return "\n".join(lines if len(lines) > 1 else [*lines, "", "    none"])

@@ -14,7 +14,9 @@ from datetime import datetime
 from pathlib import Path
 
 from robosteer_bringup.launcher.actions import SetLaunchConfiguration
-from robosteer_bringup.launcher.arguments import check_names, declared_arguments, describe_arguments, parse_arguments
+from robosteer_bringup.launcher.argument_help import describe_arguments
+from robosteer_bringup.launcher.arguments import check_names, declared_arguments, parse_arguments
+from robosteer_bringup.launcher.checks import check_processes
 from robosteer_bringup.launcher.description import LaunchDescription
 from robosteer_bringup.launcher.errors import LaunchError
 from robosteer_bringup.launcher.importer import launch_api
@@ -27,7 +29,7 @@ from robosteer_bringup.launcher.runner import Runner
 
 def main(argv: Sequence[str], prog: str = "robosteer launch") -> int:
     """Run a launch file; return 0, or 1 after a process died."""
-    options = _parser(prog).parse_args(argv)
+    options = _parser(prog).parse_intermixed_args(argv)
     if not options.builtin and not options.dry_run and ros2_launch_installed():
         return _exec_ros2_launch(options)
     os.environ.update(with_ament_prefix(os.environ))
@@ -37,13 +39,15 @@ def main(argv: Sequence[str], prog: str = "robosteer launch") -> int:
         description = include(path, values)
         declared = declared_arguments(description, os.environ)
         if options.show_args:
-            print(describe_arguments(declared))
+            print(describe_arguments(declared, values))
             return 0
         check_names(values, declared)
         if options.dry_run:
             print(make_plan(description, os.environ, Path(scratch)).render())
             return 0
-        return _run(description, Path(scratch))
+        # Visited twice: what is wrong must be found before anything runs, and a description can be run only once.
+        check_processes(make_plan(description, os.environ, Path(scratch)).processes)
+        return _run(include(path, values), Path(scratch))
 
 
 def ros2_launch_installed() -> bool:
@@ -59,10 +63,15 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     )
     parser.add_argument("package_or_file", help="package name, or path of a launch file")
     parser.add_argument("words", nargs="*", metavar="...", help="launch file name (after a package), then name:=value")
+    add_options(parser)
+    return parser
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add what every command that launches knows."""
     parser.add_argument("-s", "--show-args", action="store_true", help="list the launch file's arguments and stop")
     parser.add_argument("--dry-run", action="store_true", help="print the commands that would be started and stop")
     parser.add_argument("--builtin", action="store_true", help="use the built-in launcher also where ROS 2 is there")
-    return parser
 
 
 def _file_and_words(package_or_file: str, words: Sequence[str]) -> tuple[Path, Sequence[str]]:

@@ -29,6 +29,7 @@ class ProcessSpec:
         output: `screen` (both streams on screen), `log` (stdout only into the log file) or `both`.
         sigterm_timeout_s: Seconds between SIGINT and SIGTERM.
         sigkill_timeout_s: Seconds between SIGTERM and SIGKILL.
+        node: Package and executable of a ROS node; None for another program.
     """
 
     name: str
@@ -38,6 +39,7 @@ class ProcessSpec:
     output: str = "log"
     sigterm_timeout_s: float = 5.0
     sigkill_timeout_s: float = 5.0
+    node: tuple[str, str] | None = None
 
 
 class Entity(Protocol):

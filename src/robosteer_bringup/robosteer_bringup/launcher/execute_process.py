@@ -14,6 +14,11 @@ from robosteer_bringup.launcher.events import Answer, OnProcessExit
 from robosteer_bringup.launcher.substitutions import LaunchConfiguration, SomeSubstitutions, perform
 
 OUTPUTS = ("screen", "log", "both")
+TIMEOUTS = {
+    "sigterm_timeout": (5, "patience between SIGINT and SIGTERM when the stack is stopped, s"),
+    "sigkill_timeout": (5, "patience between SIGTERM and SIGKILL, s"),
+}
+"""Launch arguments that every process knows: default and description."""
 
 
 class ExecuteProcess(Action):
@@ -71,6 +76,7 @@ class ExecuteProcess(Action):
             output=self._output(context),
             sigterm_timeout_s=sigterm_s,
             sigkill_timeout_s=sigkill_s,
+            node=self.node(context),
         )
         if self.exit_handler is not None:
             context.handlers.insert(0, self.exit_handler)
@@ -79,6 +85,10 @@ class ExecuteProcess(Action):
     def command(self, context: LaunchContext) -> list[str]:
         """Return program and arguments."""
         return [perform(context, word) for word in self.cmd]
+
+    def node(self, context: LaunchContext) -> tuple[str, str] | None:
+        """Return package and executable of a ROS node, None for another program."""
+        return None
 
     def label(self, context: LaunchContext, command: Sequence[str]) -> str:
         """Return the process's name on screen, without its number."""

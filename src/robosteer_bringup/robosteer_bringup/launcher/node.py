@@ -83,6 +83,10 @@ class Node(ExecuteProcess):
             command += ["-r", f"{perform(context, source)}:={perform(context, target)}"]
         return command
 
+    def node(self, context: LaunchContext) -> tuple[str, str] | None:
+        """Return package and executable."""
+        return None if self.package is None else (perform(context, self.package), perform(context, self.executable))
+
     def label(self, context: LaunchContext, command: Sequence[str]) -> str:
         """Return the executable's name, also where an interpreter runs it."""
         if self.name is not None:

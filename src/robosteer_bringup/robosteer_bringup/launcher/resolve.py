@@ -102,11 +102,16 @@ def resolve_executable(package: str, executable: str, environment: Mapping[str, 
 
 def console_scripts(package: str) -> dict[str, importlib.metadata.EntryPoint]:
     """Return the console scripts of the distribution with this name; empty when there is none."""
+    return entry_points_of(package, "console_scripts")
+
+
+def entry_points_of(package: str, group: str) -> dict[str, importlib.metadata.EntryPoint]:
+    """Return a group of entry points of the distribution with this name; empty when there is none."""
     try:
         distribution = importlib.metadata.distribution(package)
-    except importlib.metadata.PackageNotFoundError:
+    except (importlib.metadata.PackageNotFoundError, ValueError):  # The latter for an empty name.
         return {}
-    return {entry.name: entry for entry in distribution.entry_points if entry.group == "console_scripts"}
+    return {entry.name: entry for entry in distribution.entry_points if entry.group == group}
 
 
 def _programs(directory: Path) -> Iterator[str]:

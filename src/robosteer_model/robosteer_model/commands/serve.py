@@ -92,8 +92,10 @@ def read_token(path: Path | None) -> str | None:
         return None
     try:
         lines = path.read_text().strip().splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ModelError(f"token file {path}: found {error}, expected a text file") from None
+    except OSError as error:
+        raise ModelError(f"--token-file: cannot read {path} ({error.strerror}), expected a text file") from None
+    except UnicodeDecodeError:
+        raise ModelError(f"--token-file: found no text in {path}, expected a text file") from None
     if not lines:
         raise ModelError(f"token file {path}: found it empty, expected a token; make one with `openssl rand -hex 32`")
     return lines[0].strip()

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
+
+from robosteer_training.commands.progress import progress
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,10 +106,8 @@ def _export(command: Export) -> dict[str, Any]:
     from robosteer_training.lerobot.export import export_lerobot
 
     dataset = load_dataset(command.dataset)
-    with _progress("export") as progress:
-        verified = export_lerobot(
-            dataset, command.out, version=command.version, images=command.images, progress=progress
-        )
+    with progress("export") as report:
+        verified = export_lerobot(dataset, command.out, version=command.version, images=command.images, progress=report)
     return {"out": str(command.out), **dataclasses.asdict(verified)}
 
 
@@ -123,8 +122,8 @@ def _import(command: Import) -> dict[str, Any]:
     images = {key: feature for key, _, feature in pairs}
     mapping = Mapping(images, command.joints, command.gripper, command.actions)
     rig = None if command.rig is None else load_rig(command.rig)
-    with _progress("import") as progress:
-        dataset = import_lerobot(command.lerobot, command.out, rig, mapping=mapping, progress=progress)
+    with progress("import") as report:
+        dataset = import_lerobot(command.lerobot, command.out, rig, mapping=mapping, progress=report)
     return {"out": str(command.out), "episodes": len(dataset.episodes), "frames": len(dataset)}
 
 
@@ -154,13 +153,3 @@ def _report(command: Report) -> int:
         lines = [*(f"stop: {line}" for line in errors), *(f"warning: {line}" for line in warnings)]
         print("\n".join([*lines, f"{out / 'quality.html'}: {len(errors)} errors, {len(warnings)} warnings"]))
     return 1 if errors else 0
-
-
-@contextlib.contextmanager
-def _progress(what: str) -> Iterator[Callable[[int, int], None]]:
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True)) as bar:
-        task = bar.add_task(what, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)

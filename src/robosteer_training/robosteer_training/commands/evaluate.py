@@ -106,8 +106,12 @@ def _evaluate(arguments: Arguments) -> Evaluation:
     from robosteer_training.files import write_bytes
 
     a = arguments
+    if a.out is not None and a.out.is_dir():
+        raise RobosteerError(f"--out: found the directory {a.out}, expected the name of a file, such as result.json")
     if a.out is not None and a.out.exists() and not (a.resume or a.overwrite):
         raise RobosteerError(f"--out: found a result at {a.out}, expected none; give --resume or --overwrite")
+    if a.films is not None:
+        a.films.mkdir(parents=True, exist_ok=True)
     scenes = make_scenes(a.task, a.chosen_cells(), a.seeds, a.variation)
     manner = Manner(a.execute_steps, a.time_limit_s)
     settings = EvaluateSettings(a.environment, manner, a.num_steps, a.jobs, a.films, a.executor)

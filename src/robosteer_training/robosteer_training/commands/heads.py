@@ -9,8 +9,10 @@ from typing import Annotated, Any, Literal, Union
 import tyro
 
 from robosteer_rig.errors import RobosteerError
+from robosteer_rig.places import require_writable
 from robosteer_training.commands import heads_analysis, heads_pictures, heads_select
-from robosteer_training.commands.heads_common import Command, progress
+from robosteer_training.commands.heads_common import Command
+from robosteer_training.commands.progress import progress
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -108,6 +110,8 @@ def main(argv: list[str]) -> int:
     kinds = tuple(Annotated[kind, tyro.conf.subcommand(name)] for name, kind in COMMANDS.items())
     union: Any = Union[kinds]  # noqa: UP007 (made at run time)
     chosen: Command = tyro.cli(union, args=argv, prog="robosteer heads")
+    if (out := getattr(chosen, "out", None)) is not None:
+        require_writable(out, "--out")
     text, data = chosen.run()
     if chosen.json:
         import json

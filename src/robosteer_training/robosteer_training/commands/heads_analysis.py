@@ -13,8 +13,8 @@ from robosteer_training.commands.heads_common import (
     ReadsSelection,
     names_of,
     open_source,
-    progress,
 )
+from robosteer_training.commands.progress import progress
 from robosteer_training.heads.results import save_analysis
 
 Result = tuple[str, dict[str, Any]]

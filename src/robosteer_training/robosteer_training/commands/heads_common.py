@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -107,19 +106,6 @@ def settings_of(selection: HeadSelection) -> KnnSettings:
         position=told.get("position", "suffix.first"),
         exclude_dead_heads=bool(told.get("exclude_dead_heads", False)),
     )
-
-
-@contextmanager
-def progress(name: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar with the remaining time; call it with (done, total)."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(name, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def names_of(heads: Sequence[tuple[int, int]]) -> str:

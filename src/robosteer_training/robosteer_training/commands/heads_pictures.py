@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from robosteer_rig.errors import RobosteerError
-from robosteer_training.commands.heads_common import Command, ReadsSelection, progress
+from robosteer_training.commands.heads_common import Command, ReadsSelection
+from robosteer_training.commands.progress import progress
 
 if TYPE_CHECKING:
     from robosteer_training.heads.selection import HeadSelection
@@ -196,12 +197,16 @@ class Report(ReadsSelection):
 
     def run(self) -> Result:
         """Analyse and write."""
+        from robosteer_training.dataset import load_dataset
         from robosteer_training.report.head_report import ReportInputs, write_head_report
 
         source, selection, settings, k = self.open()
         if self.base is not None and self.dataset is None:
             raise RobosteerError("--base: found without --dataset, expected both; attention needs pictures")
         inputs = ReportInputs(source, selection, settings, k, self.dataset, self.base, self.samples, self.permutations)
+        if self.dataset is not None:
+            load_dataset(self.dataset)  # What a typing error names is refused; what does not fit is told on the page.
         with progress("report") as report:
             told = write_head_report(self.out, inputs, report)
-        return f"{self.out}: {', '.join(told['sections'])}", told
+        left_out = [f"left out: {name} ({why})" for name, why in told["left_out"].items()]
+        return "\n".join([f"{self.out}: {', '.join(told['sections'])}", *left_out]), told

@@ -14,8 +14,8 @@ from robosteer_training.commands.heads_common import (
     ReadsCache,
     names_of,
     open_source,
-    progress,
 )
+from robosteer_training.commands.progress import progress
 
 if TYPE_CHECKING:
     from robosteer_training.heads.selection import HeadSelection

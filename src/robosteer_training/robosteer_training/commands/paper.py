@@ -136,13 +136,17 @@ def main(argv: list[str]) -> int:
     import shlex
     import sys
 
+    from robosteer_rig.environment import Scene, check_scenes
     from robosteer_rig.errors import RobosteerError
     from robosteer_training.paper.lab import Lab
     from robosteer_training.paper.run import run
 
     if len(set(arguments.what)) != len(arguments.what) or not arguments.what:
         raise RobosteerError("paper: found no name, or one twice, expected tables or figures")
-    lab = Lab(arguments.settings())
+    settings = arguments.settings()
+    tasks, changes = (*settings.tasks, settings.unseen), ("", *settings.variations)
+    check_scenes(settings.environment, [Scene(task, 0, 0, change) for task in tasks for change in changes])
+    lab = Lab(settings)
     command = shlex.join(["robosteer", "paper", *argv])
     for name in arguments.what:
         try:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from robosteer_rig.environment import Scene
+from robosteer_rig.environment import Scene, check_scenes
 from robosteer_rig.errors import RobosteerError
 from robosteer_rig.rig import Rig
 from robosteer_training.evaluation.journal import Journal
@@ -76,8 +76,9 @@ def evaluate(
         The trials by task, variation, seed and cell; with `resume` also those that only an earlier run asked for.
 
     Raises:
-        RobosteerError: a checkpoint that does not fit; see also `Journal`.
+        RobosteerError: a scene that the environment does not know, a checkpoint that does not fit; see also `Journal`.
     """
+    check_scenes(settings.environment, scenes)
     conditions, policy = _identity(checkpoint, rig, settings)
     journal = None if out is None else Journal(out, {**conditions, **policy}, resume=resume)
     known = dict(journal.known) if journal else {}

@@ -23,7 +23,7 @@ def append_line(path: Path, record: Any) -> None:
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
-        raise RobosteerError(f"{path}: cannot write ({error.strerror}); free some space, then go on") from error
+        raise RobosteerError(f"{path}: cannot write ({error.strerror}); check path and disk, then go on") from error
 
 
 def read_lines(path: Path) -> list[Any]:

@@ -41,7 +41,9 @@ def overlap(selections: Mapping[str, HeadSelection]) -> dict[str, Any]:
         RobosteerError: one selection only, or selections of different models.
     """
     if len(selections) < 2:
-        raise RobosteerError(f"selections: found {len(selections)}, expected at least two to compare")
+        raise RobosteerError(
+            f"--selections: found {len(selections)}, expected at least two files to compare: --selections A.json B.json"
+        )
     names, values = list(selections), list(selections.values())
     for name, selection in selections.items():
         theirs, ours = selection.provenance.get("checkpoint_digest"), values[0].provenance.get("checkpoint_digest")

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -183,6 +184,7 @@ def _open_arrays(directory: Path, meta: dict[str, Any], frames: Frames, rows: np
     if found is not None and found["key"] == meta["key"]:
         meta["done"] = found["done"]
         return {p: np.load(_path(directory, p), mmap_mode="r+") for p in positions}
+    _refuse_foreign(directory)
     remove(directory)
     directory.mkdir(parents=True)
     count, layers, heads, dim = meta["shape"]
@@ -197,6 +199,19 @@ def _open_arrays(directory: Path, meta: dict[str, Any], frames: Frames, rows: np
     np.savez(directory / FRAMES_FILE, allow_pickle=False, **columns)
     write_json(directory / META_FILE, meta)
     return arrays
+
+
+def _refuse_foreign(directory: Path) -> None:
+    """What lies at the cache's place is replaced, so it must be a cache, whole or not, or nothing.
+
+    Raises:
+        RobosteerError: naming what is something else.
+    """
+    if os.path.lexists(directory) and not directory.is_dir():
+        raise RobosteerError(f"cache: found a file at {directory}, expected a cache or nothing; choose another --out")
+    for path in sorted(directory.iterdir()) if directory.is_dir() else ():
+        if not (path.is_file() and (path.name in (META_FILE, FRAMES_FILE) or path.suffix in (".npy", ".partial"))):
+            raise RobosteerError(f"cache: found {path}, expected nothing but a cache there; choose another --out")
 
 
 def _check_finite(values: np.ndarray, position: str, rows: np.ndarray) -> None:

@@ -16,6 +16,7 @@ from robosteer_training.files import write_json
 from robosteer_training.heads.knn import rank_heads
 
 SCHEMA = "robosteer.head_selection/1"
+MADE_BY = "`robosteer heads select`"
 PAPER_HEADS, PAPER_TOTAL = 20, 144
 
 
@@ -119,9 +120,13 @@ class HeadSelection:
         try:
             data = json.loads(Path(path).read_text())
         except OSError as error:
-            raise RobosteerError(f"head selection: cannot read {path} ({error.strerror}); give --heads FILE") from error
+            raise RobosteerError(
+                f"head selection: cannot read {path} ({error.strerror}), expected a file of {MADE_BY}"
+            ) from error
         except ValueError as error:
-            raise RobosteerError(f"head selection: {path} is not JSON ({error})") from error
+            raise RobosteerError(
+                f"head selection: {path} is not JSON ({error}), expected a file of {MADE_BY}"
+            ) from error
         return cls.from_json(data, str(path))
 
     def check_model(self, config: ModelConfig, checkpoint_digest: str) -> None:

@@ -31,6 +31,16 @@ Exported by RoboSteer as LeRobot {version}. {episodes} episodes, {frames} frames
 """
 
 
+def refuse_existing(out: Path) -> None:
+    """A directory of that name may be somebody's data.
+
+    Raises:
+        RobosteerError: when it exists.
+    """
+    if out.exists():
+        raise RobosteerError(f"--out: found something at {out}, expected nothing; choose another name")
+
+
 def export_lerobot(
     dataset: Dataset,
     out: Path,
@@ -54,11 +64,10 @@ def export_lerobot(
     Raises:
         RobosteerError: when `out` exists, or what was written does not read back.
     """
-    if out.exists():
-        raise RobosteerError(f"{out}: found an existing directory, expected a new one; choose another --out")
-    out.parent.mkdir(parents=True, exist_ok=True)
+    refuse_existing(out)
     partial = out.with_name(f"{out.name}.{os.getpid()}.partial")
     try:
+        out.parent.mkdir(parents=True, exist_ok=True)
         _write(dataset, partial, version, images or DEFAULT_IMAGES[version], progress)
         verified = verify(partial)
         partial.rename(out)

@@ -61,6 +61,9 @@ class LeRobotReader:
             RobosteerError: when a file is missing or damaged, or of another version; the message names it.
         """
         self.root = root
+        if not root.is_dir():
+            found = "a file" if root.exists() else "no such directory"
+            raise RobosteerError(f"{root}: found {found}, expected the directory of a LeRobot dataset; check the path")
         info = _json(root / INFO_FILE)
         try:
             self.version = str(info["codebase_version"])

@@ -16,7 +16,7 @@ from rich.console import Console
 from robosteer_model.checkpoint import Checkpoint, load_checkpoint
 from robosteer_model.digest import params_digest
 from robosteer_rig.rig import Rig, load_rig
-from robosteer_training.commands.heads_common import progress
+from robosteer_training.commands.progress import progress
 from robosteer_training.dataset import load_dataset
 from robosteer_training.evaluation.evaluate import EvaluateSettings, evaluate
 from robosteer_training.evaluation.result import Evaluation
