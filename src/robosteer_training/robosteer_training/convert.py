@@ -79,7 +79,7 @@ def convert_bags(
         selection: frames to score and train on; changing it converts nothing again.
         outcomes: labels to take; episodes without a label are always taken.
         jobs: worker processes; 1 converts in this process.
-        progress: shows a bar with the remaining time.
+        progress: shows a bar with the remaining time; it is started when the work begins.
         skip_bad: make the dataset from the undamaged episodes only.
         summary: filled with what was done.
 

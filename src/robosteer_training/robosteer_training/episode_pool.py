@@ -41,7 +41,10 @@ def run_jobs(
 ) -> Iterator[tuple[EpisodeJob, RobosteerError | None]]:
     """Convert everything, yielding each episode as it is done with what was wrong with it."""
     sizes = [sum(file.stat().st_size for file in bag_files(job.info.bag_path)) for job in work]
-    task = None if progress is None else progress.add_task("convert", total=max(sum(sizes), 1))
+    task = None
+    if progress is not None:
+        progress.start()
+        task = progress.add_task("convert", total=max(sum(sizes), 1))
     outcomes = _in_this_process(work) if min(jobs, len(work)) <= 1 else _in_processes(work, min(jobs, len(work)))
     # Closing at once, also after Ctrl-C, stops the workers before the traceback is let go.
     with contextlib.closing(outcomes):

@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from robosteer_rig.environment import Scene, make_environment
+from robosteer_rig.environment import Scene, check_scenes, make_environment
 from robosteer_rig.errors import RobosteerError
 from robosteer_rig.rig import load_rig
 from robosteer_training.commands.evaluate import Arguments, result_text
@@ -90,6 +90,19 @@ def test_a_finished_result_is_not_overwritten_by_mistake(tmp_path):
     with pytest.raises(RobosteerError, match="found a result at"):
         evaluate_main(["--policy", str(NANO), "--out", str(out)])
     assert out.read_text() == "hours of trials"
+
+
+def test_a_task_that_the_environment_does_not_know_is_refused_before_anything_is_loaded(tmp_path, capsys):
+    nothing = tmp_path / "no_checkpoint"
+    for scenes in (make_scenes(["juggle"], [3], [0]), make_scenes(["pick up mug"], [3], [0], ["fog"])):
+        with pytest.raises(RobosteerError, match=r"(task: found 'juggle'|variation: found 'fog'), expected one of"):
+            evaluate(nothing, load_rig(RIG), scenes, out=tmp_path / "out.json")
+    with pytest.raises(RobosteerError, match="environment: found 'kitchen', expected one of"):
+        check_scenes("kitchen", [])
+    with pytest.raises(RobosteerError, match=r"--out: found the directory .*, expected the name of a file"):
+        evaluate_main(["--policy", str(nothing), "--out", str(tmp_path)])
+    assert list(tmp_path.iterdir()) == []
+    assert capsys.readouterr() == ("", "")
 
 
 def test_no_scene_is_tried_that_a_recording_shows():

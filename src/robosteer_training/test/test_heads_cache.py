@@ -124,6 +124,22 @@ def test_what_does_not_belong_together_is_refused(base, frames, params, config, 
         load_cache(tmp_path / "nothing")
 
 
+def test_nothing_but_a_cache_is_replaced_by_a_cache(params, config, frames, tmp_path):
+    def fill(place):
+        return fill_cache(place, params, config, first_of(frames, 4), CacheSettings(), **DIGESTS)
+
+    for name in ("home/thesis/chapter.tex", "home/notes.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("years of work")
+        with pytest.raises(RobosteerError, match=f"found {tmp_path}/home/[a-z.]+, expected nothing but a cache"):
+            fill(tmp_path / "home")
+    with pytest.raises(RobosteerError, match="found a file at"):
+        fill(tmp_path / "home/notes.txt")
+    assert sorted(path.name for path in tmp_path.rglob("*.t*")) == ["chapter.tex", "notes.txt"]
+    (tmp_path / "empty").mkdir()
+    assert fill(tmp_path / "empty").rows == 4
+
+
 def test_activations_that_are_no_numbers_stop_the_run(params, config, frames, tmp_path):
     broken = dict(params) | {"action_in_proj": {n: x * jnp.nan for n, x in params["action_in_proj"].items()}}
     with pytest.raises(RobosteerError, match=r"non-finite value at suffix.first in layer 0, head 0, frame 0"):

@@ -224,7 +224,7 @@ def test_images_of_another_size_need_a_fitting_rig(tmp_path, data):
 
 def test_exports_that_cannot_be_leave_nothing(tmp_path, data):
     root = _exported(tmp_path, data)
-    with pytest.raises(RobosteerError, match="existing directory"):
+    with pytest.raises(RobosteerError, match="found something at"):
         export_lerobot(data, root)
     with pytest.raises(RobosteerError, match="whole number"):
         export_lerobot(dataclasses.replace(data, rate_hz=7.5), tmp_path / "odd")

@@ -130,6 +130,13 @@ def test_results_are_not_overwritten_without_a_word(summary, settings):
         steer(settings, console=quiet())
 
 
+def test_overwriting_replaces_results_only(settings, tmp_path):
+    (tmp_path / "thesis").mkdir()
+    with pytest.raises(RobosteerError, match=r"--overwrite: found no steer\.json in .*thesis, expected results"):
+        steer(dataclasses.replace(settings, out=tmp_path / "thesis"), overwrite=True, console=quiet())
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis"]
+
+
 def test_interrupted_in_every_stage_and_resumed_it_is_the_same_run(summary, settings, tmp_path, monkeypatch):
     """Ctrl-C after the first block, before the scores, in training, and before the export."""
     from robosteer_training import pipeline

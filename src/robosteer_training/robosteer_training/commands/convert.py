@@ -76,23 +76,25 @@ def main(argv: list[str]) -> int:
     )
     summary = Summary()
     console = Console(stderr=True)
-    with _progress(console) as progress:
-        try:
-            dataset = convert_bags(
-                arguments.bag,
-                arguments.out,
-                rig,
-                settings=settings,
-                selection=Selection(arguments.keyframes, arguments.stride, arguments.skip_idle),
-                outcomes=arguments.outcomes,
-                jobs=arguments.jobs or os.cpu_count() or 1,
-                progress=progress,
-                skip_bad=arguments.skip_bad,
-                summary=summary,
-            )
-        finally:
-            for line in summary.failures:
-                console.print(f"damaged: {line}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+    progress = _progress(console)
+    try:
+        dataset = convert_bags(
+            arguments.bag,
+            arguments.out,
+            rig,
+            settings=settings,
+            selection=Selection(arguments.keyframes, arguments.stride, arguments.skip_idle),
+            outcomes=arguments.outcomes,
+            jobs=arguments.jobs or os.cpu_count() or 1,
+            progress=progress,
+            skip_bad=arguments.skip_bad,
+            summary=summary,
+        )
+    finally:
+        if progress.live.is_started:
+            progress.stop()
+        for line in summary.failures:
+            console.print(f"damaged: {line}", style="yellow", markup=False, highlight=False, soft_wrap=True)
     _report(arguments, dataset, summary)
     return 0
 

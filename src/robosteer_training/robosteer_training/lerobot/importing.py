@@ -153,7 +153,7 @@ def _file_digest(path: Path) -> str:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise RobosteerError(f"{path}: found no readable file ({error}), expected an episode's data") from None
+        raise RobosteerError(f"{path}: found no readable file ({error.strerror}), expected an episode's data") from None
 
 
 def _import_episode(

@@ -184,7 +184,8 @@ def _read_text(path: Path) -> str:
             raise RobosteerError(f"{path}: found more than {MAX_JSON_BYTES >> 20} MiB, expected metadata")
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise RobosteerError(f"{path}: found no readable file ({show(str(error))}), expected LeRobot's") from None
+        reason = getattr(error, "strerror", None) or "no text"
+        raise RobosteerError(f"{path}: found no readable file ({reason}), expected LeRobot's") from None
 
 
 def _json(path: Path) -> dict[str, Any]:
