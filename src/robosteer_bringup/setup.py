@@ -48,6 +48,8 @@ setup(
             "launch = robosteer_bringup.launcher.command:main",
             "run = robosteer_bringup.launcher.run_command:main",
             "record = robosteer_bringup.launcher.shortcuts:record",
+            "service = robosteer_bringup.graph_commands:service",
+            "topic = robosteer_bringup.graph_commands:topic",
             "deploy = robosteer_bringup.launcher.shortcuts:deploy",
             "simulate = robosteer_bringup.launcher.shortcuts:simulate",
         ],
