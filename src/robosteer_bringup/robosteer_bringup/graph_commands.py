@@ -19,7 +19,7 @@ PATIENCE_S = 10.0
 def service(argv: Sequence[str]) -> int:
     """Call a service of a running stack (the syntax of ros2 service call)."""
     parser = _parser("service", """service call /guard/arm std_srvs/srv/SetBool "{data: true}\"""")
-    verbs = parser.add_subparsers(dest="verb", required=True, metavar="call")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="{call}")
     call = verbs.add_parser("call", help="call a service once; exit code 1 when it answers with success: false")
     call.add_argument("name", help="the service, such as /guard/arm")
     call.add_argument("type", help="its type, such as std_srvs/srv/SetBool")

@@ -81,7 +81,7 @@ steer --base NANO --dataset {} --out new
 teleop replay {}
 """.strip().splitlines()
 NO_INPUT = {
-    *("demo", "run", "service", "sim-preview", "topic"),
+    *("demo", "run", "service call", "sim-preview", "topic echo", "topic pub"),
     *("teleop cert show", "teleop cert renew", "teleop doctor"),
 }
 """Commands that read no path of the user's."""

@@ -82,8 +82,13 @@ def _value(present: Any, type_name: str, value: Any) -> Any:
         return make(type(present), value)
     if nested := _NESTED.fullmatch(type_name):
         return [make(interface(f"{nested[1]}/msg/{nested[2]}"), item) for item in value or ()]
-    whole = isinstance(value, int) and not isinstance(value, bool)
-    return float(value) if isinstance(present, float) and whole else value
+    if "float" in type_name or "double" in type_name:  # YAML reads 1 as an integer.
+        return [_decimal(item) for item in value] if isinstance(value, list) else _decimal(value)
+    return value
+
+
+def _decimal(value: Any) -> Any:
+    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 def plain(value: Any) -> Any:
