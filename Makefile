@@ -15,7 +15,7 @@ help: ## show this list
 	@bash scripts/setup.sh --tests
 	@touch $@
 
-setup: .venv/.ready ## create .venv with everything, from the lock (and say which apt packages are missing)
+setup: .venv/.ready ## create .venv from the lock; installs Mesa's EGL from apt (with sudo) if it is missing
 
 demo: setup ## teach, steer and deploy a simulated Franka arm through real ROS 2 topics (about 10 minutes)
 	@$(BIN)/robosteer demo
@@ -23,7 +23,7 @@ demo: setup ## teach, steer and deploy a simulated Franka arm through real ROS 2
 demo-quick: setup ## the same loop, shortened (under 3 minutes)
 	@$(BIN)/robosteer demo --quick
 
-test: .venv/.ready-tests ## every test
+test: .venv/.ready-tests ## every test; installs Chromium from apt (with sudo) if there is no browser
 	@$(BIN)/python -m pytest -q
 
 test-fast: .venv/.ready-tests ## the tests that need no simulator, no ROS graph and no long computation
@@ -41,5 +41,5 @@ page: .venv/.ready-tests ## build the operator's page from its sources (commit w
 bench: setup ## run the benchmarks and write benchmarks/results/*.json
 	@for b in benchmarks/bench_*.py; do $(BIN)/python $$b || exit 1; done
 
-clean: ## remove the environment and everything generated
-	rm -rf .venv build install log runs demos .pytest_cache .ruff_cache
+clean: ## remove the environment and caches; recordings and results (demos, runs) stay
+	rm -rf .venv .uv build install log .pytest_cache .ruff_cache .hypothesis $(PAGE)/node_modules src/*/build src/*/*.egg-info

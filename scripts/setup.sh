@@ -7,26 +7,47 @@ cd "$(dirname "$0")/.."
 UV_VERSION=0.13.9
 # What comes from apt, if the machine lacks it: Mesa's EGL for off-screen rendering on the CPU, a browser for the tests.
 EGL_PACKAGES=(libegl1 libgl1-mesa-dri)
-BROWSER_PACKAGES=(chromium)
+BROWSER_PACKAGE=chromium
 PAGE=src/robosteer_teleop/robosteer_teleop/web
 
-have_egl() { ldconfig -p | grep -q 'libEGL\.so\.1' && ldconfig -p | grep -qE 'libEGL_mesa|libEGL_nvidia'; }
+# Not grep -q: it stops reading, and with pipefail the writer's broken pipe would count as "not found".
+have_egl() { ldconfig -p | grep 'libEGL\.so\.1' >/dev/null && ldconfig -p | grep -E 'libEGL_mesa|libEGL_nvidia' >/dev/null; }
 
 have_browser() { command -v chromium >/dev/null || command -v google-chrome >/dev/null; }
 
-# install_apt REASON PACKAGE...
-install_apt() {
+# update_apt REASON PACKAGE...: say why, and fetch the lists; leaves in SUDO what has to stand before apt-get.
+update_apt() {
     local reason="$1"
     shift
     echo "robosteer: $reason; installing from apt: $*"
-    local sudo=""
-    [ "$(id -u)" -eq 0 ] || sudo="sudo"
-    if ! command -v apt-get >/dev/null || { [ -n "$sudo" ] && ! command -v sudo >/dev/null; }; then
+    SUDO=""
+    [ "$(id -u)" -eq 0 ] || SUDO="sudo"
+    if ! command -v apt-get >/dev/null || { [ -n "$SUDO" ] && ! command -v sudo >/dev/null; }; then
         echo "robosteer: cannot install them here; ask an administrator for: $*" >&2
         exit 1
     fi
-    $sudo apt-get update -qq
-    $sudo apt-get install -y -qq --no-install-recommends "$@"
+    $SUDO apt-get update -qq
+}
+
+install_egl() {
+    update_apt "off-screen rendering needs Mesa's EGL" "${EGL_PACKAGES[@]}"
+    $SUDO apt-get install -y -qq --no-install-recommends "${EGL_PACKAGES[@]}"
+}
+
+# Ubuntu has no such package, or an empty one that fetches a snap, which needs a running snapd (so no container has it).
+browser_is_a_package() {
+    apt-cache show "$BROWSER_PACKAGE" 2>/dev/null | grep '^Package:' >/dev/null &&
+        ! apt-cache depends "$BROWSER_PACKAGE" | grep snapd >/dev/null
+}
+
+install_browser() {
+    update_apt "the tests of the operator's page need a browser" "$BROWSER_PACKAGE"
+    if ! browser_is_a_package; then
+        echo "robosteer: found no $BROWSER_PACKAGE in apt but a snap at most; install Google Chrome" \
+            "(https://www.google.com/chrome), or say 'sudo snap install chromium', and try again" >&2
+        exit 1
+    fi
+    $SUDO apt-get install -y -qq --no-install-recommends "$BROWSER_PACKAGE"
 }
 
 # The page's npm packages, by the node that comes from PyPI. The robot needs neither: the built page is committed.
@@ -61,7 +82,7 @@ link_shares() {
     done
 }
 
-have_egl || install_apt "off-screen rendering needs Mesa's EGL" "${EGL_PACKAGES[@]}"
+have_egl || install_egl
 UV="$(find_uv)"
 # --inexact: the ROS wheels carry a second, egg-info record of each package ("rclpy" beside "ros-rclpy"). An exact
 # sync takes those for foreign packages on its second run and removes them, rclpy's own files with them.
@@ -69,7 +90,7 @@ UV="$(find_uv)"
 link_shares
 echo "robosteer: environment ready in .venv ($(.venv/bin/python --version))"
 if [ "${1:-}" = "--tests" ]; then
-    have_browser || install_apt "the tests of the operator's page need a browser" "${BROWSER_PACKAGES[@]}"
+    have_browser || install_browser
     install_page_packages
     echo "robosteer: browser and npm packages ready for the tests"
 fi
