@@ -18,6 +18,7 @@ import numpy as np
 from robosteer_model.checkpoint_layout import check_relative
 from robosteer_model.errors import ModelError
 from robosteer_model.jsonio import read_json
+from robosteer_model.patience import everything_awaited
 
 # The one top-level key of the stored tree, and the level that flax nnx adds below every leaf.
 TOP_KEY = "params"
@@ -211,5 +212,5 @@ def write_tree(params: Path, tree: Mapping[str, Any], *, value_level: bool = Fal
         alone = ocp.options.MultiprocessingOptions(jax.process_index(), {jax.process_index()})
         item = jax.device_get(item)
     handler = ocp.PyTreeCheckpointHandler(multiprocessing_options=alone)
-    with ocp.Checkpointer(handler, multiprocessing_options=alone) as checkpointer:
+    with everything_awaited(), ocp.Checkpointer(handler, multiprocessing_options=alone) as checkpointer:
         checkpointer.save(params.absolute(), item, save_args=save_args)

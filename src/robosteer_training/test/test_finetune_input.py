@@ -1,6 +1,7 @@
 """Bad input, full disks, and what `robosteer finetune --explain` says.
 
-Regressions pinned: a full disk that takes the last good state or checkpoint with it; statistics of another robot that
+Regressions pinned: a full disk that takes the last good state or checkpoint with it, leaves pieces behind or reports to
+a closed event loop; statistics of another robot that
 are taken silently and blow the loss up; a missing package found after an hour; counts that drift from the paper's.
 """
 
@@ -55,6 +56,7 @@ def test_a_full_disk_leaves_the_last_good_state(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["state.npz"]
 
 
+@pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
 def test_a_full_disk_leaves_the_last_good_checkpoint(base, tmp_path):
     place = save_checkpoint(tmp_path / "checkpoint", base)
     changed = dataclasses.replace(base, provenance={"which": "second"})
