@@ -1,4 +1,4 @@
-"""Serialized messages and small bags for the tests of this package."""
+"""Serialized messages, small bags and a running operator server for the tests of this package."""
 
 import struct
 from pathlib import Path
@@ -7,7 +7,10 @@ import pytest
 
 from robosteer_rig.rig import load_rig
 from robosteer_teleop.bag_writer import BagWriter
+from robosteer_teleop.server import OperatorServer, ServerConfig
 from robosteer_teleop.topics import Connection, definition
+
+from .operator_bench import Watch, join
 
 RIG_FILE = Path(__file__).parents[2] / "robosteer_bringup/config/rigs/sim_panda.yaml"
 
@@ -59,3 +62,27 @@ def make_bag():
         return writer.close()
 
     return make
+
+
+@pytest.fixture
+def config(tmp_path):
+    return ServerConfig(
+        host="127.0.0.1", port=None, loopback_port=0, tls_directory=tmp_path, takeover_s=0.2, hello_timeout_s=0.2
+    )
+
+
+@pytest.fixture
+def server(config):
+    with OperatorServer(config) as running:
+        yield running
+
+
+@pytest.fixture
+def watch(server):
+    return Watch(server)
+
+
+@pytest.fixture
+def operator(server):
+    with join(server) as client:
+        yield client

@@ -1,8 +1,8 @@
 """Bad input, full disks, and what `robosteer finetune --explain` says.
 
 Regressions pinned: a full disk that takes the last good state or checkpoint with it, leaves pieces behind or reports to
-a closed event loop; statistics of another robot that
-are taken silently and blow the loss up; a missing package found after an hour; counts that drift from the paper's.
+a closed event loop; statistics of another robot that are taken silently and blow the loss up; a missing package found
+after an hour; counts that drift from the paper's.
 """
 
 import contextlib
