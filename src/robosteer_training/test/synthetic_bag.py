@@ -162,3 +162,12 @@ def write_episode(
     }
     (path / "episode.json").write_text(json.dumps(content))
     return path
+
+
+def changed(path, change):
+    """An episode whose messages went through `change(log_ns, topic, kind, message) -> item | None`."""
+    items = [item for item in (change(*item) for item in messages(bench_rig(), Script())) if item is not None]
+    write_bag(path, items)
+    label = {"schema": "robosteer.episode/1", "instruction": "x", "outcome": "success"}
+    (path / "episode.json").write_text(json.dumps(label))
+    return path
