@@ -15,6 +15,7 @@ from robosteer_sim.cell_model import TIME_STEP_S
 from robosteer_sim.experts import make_expert
 from robosteer_sim.judge import Judge
 from robosteer_sim.layout import DISTURBANCE_STREAM, lay_out, scene_random
+from robosteer_sim.motion import Measurement
 from robosteer_sim.panda import JOINT_NAMES
 from robosteer_sim.physics import CellPhysics
 from robosteer_sim.rendering import CellCameras
@@ -134,9 +135,8 @@ class CellEnvironment:
         random = scene_random(scene, DISTURBANCE_STREAM)
         push = np.zeros(len(JOINT_NAMES))
         while not expert.done and self.physics.time_s < self.judge.card.time_limit_s:
-            velocity, gripper = expert.act(
-                frame.joint_position, frame.gripper_position, self.physics.object_poses(), self.physics.time_s
-            )
+            poses, time_s = self.physics.object_poses(), self.physics.time_s
+            velocity, gripper = expert.act(Measurement(frame.joint_position, frame.gripper_position, poses, time_s))
             yield frame, np.append(velocity, gripper)
             if disturbance:
                 push = DISTURBANCE_MEMORY * push + np.sqrt(1 - DISTURBANCE_MEMORY**2) * random.normal(

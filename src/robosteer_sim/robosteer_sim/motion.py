@@ -46,6 +46,23 @@ class Phase(enum.Enum):
 
 
 @dataclasses.dataclass(frozen=True)
+class Measurement:
+    """What an expert is told.
+
+    Attributes:
+        joint_position: (7,) rad.
+        gripper: 0 open ... 1 closed.
+        poses: object name -> (7,) position m and quaternion w, x, y, z in the base frame.
+        time_s: any clock that does not go back.
+    """
+
+    joint_position: np.ndarray
+    gripper: float
+    poses: Mapping[str, np.ndarray]
+    time_s: float
+
+
+@dataclasses.dataclass(frozen=True)
 class View:
     """What an expert sees.
 
@@ -118,51 +135,37 @@ class Expert(abc.ABC):
     def _decide(self, view: View) -> Move:
         """Change to another phase if it is time, and say how to move."""
 
-    def act(
-        self,
-        joint_position: np.ndarray,
-        gripper_position: float,
-        object_poses: Mapping[str, np.ndarray],
-        time_s: float,
-    ) -> tuple[np.ndarray, float]:
+    def act(self, now: Measurement) -> tuple[np.ndarray, float]:
         """Decide the command for now.
-
-        Args:
-            joint_position: (7,) measured, rad.
-            gripper_position: measured, 0 open ... 1 closed.
-            object_poses: object name -> (7,) position m and quaternion w, x, y, z in the base frame.
-            time_s: any clock that does not go back.
 
         Returns:
             (7,) joint velocities in rad/s, and the gripper command, 0 open ... 1 closed.
         """
-        period = 0.0 if self._time is None else max(0.0, time_s - self._time)
-        twist, gripper = self.steer(joint_position, gripper_position, object_poses, time_s)
+        period = self._period(now.time_s)
+        twist, gripper = self.steer(now)
         wanted = damped_least_squares(
-            joint_position, twist, tool=_TOOL, posture=READY_POSITION, posture_gain=_POSTURE_GAIN
+            now.joint_position, twist, tool=_TOOL, posture=READY_POSITION, posture_gain=_POSTURE_GAIN
         )
         return self._smooth(wanted, period), gripper
 
-    def steer(
-        self,
-        joint_position: np.ndarray,
-        gripper_position: float,
-        object_poses: Mapping[str, np.ndarray],
-        time_s: float,
-    ) -> tuple[np.ndarray, float]:
-        """Decide how the tool should move now; arguments as for `act`.
+    def steer(self, now: Measurement) -> tuple[np.ndarray, float]:
+        """Decide how the tool should move now.
 
         Returns:
             (6,) twist of the tool in the base frame, m/s and rad/s, and the gripper command, 0 open ... 1 closed.
         """
-        period = 0.0 if self._time is None else max(0.0, time_s - self._time)
-        self._time = time_s
-        tool = forward_kinematics(joint_position, _TOOL)
-        move = self._decide(View(tool, gripper_position, object_poses, time_s))
+        period = self._period(now.time_s)
+        self._time = now.time_s
+        tool = forward_kinematics(now.joint_position, _TOOL)
+        move = self._decide(View(tool, now.gripper, now.poses, now.time_s))
         turn = rotation_error(move.attitude, tool[:3, :3]) * _TURN_GAIN
         angle = float(np.linalg.norm(turn))
         turn *= min(1.0, _MAX_TURN_SPEED / max(angle, 1e-9))
         return np.concatenate([move.velocity + self._unsteady(period, move.steady), turn]), move.gripper
+
+    def _period(self, time_s: float) -> float:
+        """Since the last decision, s."""
+        return 0.0 if self._time is None else max(0.0, time_s - self._time)
 
     def _enter(self, phase: Phase, now: float) -> None:
         self.phase, self._since = phase, now

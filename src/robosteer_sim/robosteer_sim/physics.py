@@ -14,6 +14,7 @@ from robosteer_sim.gl import mujoco
 from robosteer_sim.gripper import SPEED_M_PER_S, normalised_from_slide, slide_from_normalised
 from robosteer_sim.instant import Instant
 from robosteer_sim.layout import PlacedObject
+from robosteer_sim.motion import Measurement
 from robosteer_sim.objects import form_of
 from robosteer_sim.panda import READY_POSITION
 from robosteer_sim.stage import Berth, Stage
@@ -162,6 +163,10 @@ class CellPhysics:
     def object_names(self) -> tuple[str, ...]:
         """The objects on the table, the target first."""
         return tuple(self._berths)
+
+    def measurement(self) -> Measurement:
+        """What an expert is told of this moment."""
+        return Measurement(self.joint_position, self.gripper_position, self.object_poses(), self.time_s)
 
     def object_poses(self) -> dict[str, np.ndarray]:
         """Object name -> (7,): x, y, z in m and the quaternion w, x, y, z, in the robot's base frame."""

@@ -56,7 +56,7 @@ def _moments(scene: Scene, physics: CellPhysics) -> Iterator[float]:
         if physics.time_s * _FILM_FPS >= count:
             yield physics.time_s
             count += 1
-        command = expert.act(physics.joint_position, physics.gripper_position, physics.object_poses(), physics.time_s)
+        command = expert.act(physics.measurement())
         for _ in range(5):
             physics.step(*command)
 

@@ -65,9 +65,7 @@ def rehearse(
     commands: list[np.ndarray] = []
     success_s = None
     while not expert.done and physics.time_s < card.time_limit_s:
-        velocity, gripper = expert.act(
-            physics.joint_position, physics.gripper_position, physics.object_poses(), physics.time_s
-        )
+        velocity, gripper = expert.act(physics.measurement())
         commands.append(np.append(velocity, gripper))
         *arrived, grip = commands[max(0, len(commands) - 1 - latency_steps)]
         while physics.time_s < len(commands) / rate_hz - TIME_STEP_S / 2:

@@ -27,7 +27,7 @@ from robosteer_rig.headset import connect_headset
 from robosteer_rig.rig import load_rig
 from robosteer_sim.experts import make_expert
 from robosteer_sim.layout import GRID_CELLS, check_scene
-from robosteer_sim.motion import Expert
+from robosteer_sim.motion import Expert, Measurement
 from robosteer_sim.nodes.run import ros_process
 from robosteer_sim.nodes.senses import Senses
 from robosteer_sim.nodes.session import Interrupted, Session
@@ -226,15 +226,15 @@ class ScriptedOperator:
 
     def _act(self) -> None:
         """At the headset's rate: the expert's motion, or a hand at rest."""
-        now = time.monotonic()
-        period, self._moved_at = now - self._moved_at, now
+        moment = time.monotonic()
+        period, self._moved_at = moment - self._moved_at, moment
         if self._hand is None:
             return
         twist, position = np.zeros(6), self._senses.joint_position
         if self._expert is not None and position is not None and self._hand.engaged:
-            twist, gripper = self._expert.steer(
-                position, self._senses.gripper_position, self._senses.object_poses(), self._senses.time_s
-            )
+            senses = self._senses
+            now = Measurement(position, senses.gripper_position, senses.object_poses(), senses.time_s)
+            twist, gripper = self._expert.steer(now)
             self._hand.close_gripper(gripper)
         self._hand.move(twist, min(period, 0.05))
 
