@@ -16,6 +16,7 @@ from pathlib import Path
 from robosteer_bringup.empty_paths import empty_paths_refused
 from robosteer_rig.interrupts import ends_at_once
 
+BEGIN = "The way through: record, steer, evaluate, deploy. `robosteer demo` goes it once in simulation, in ten minutes."
 GROUP = "robosteer.commands"
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as of a shell."""
@@ -98,7 +99,7 @@ def overview(commands: dict[str, metadata.EntryPoint]) -> str:
     """Return the help text: each command with the first line of its documentation."""
     width = max((len(name) for name in commands), default=0)
     lines = [f"  {name:<{width}}  {summary(entry)}" for name, entry in commands.items()]
-    return "\n".join(["RoboSteer: few-shot adaptation of robot policies.", "", USAGE, "", *lines])
+    return "\n".join(["RoboSteer: few-shot adaptation of robot policies.", "", USAGE, "", *lines, "", BEGIN])
 
 
 def summary(entry: metadata.EntryPoint) -> str:

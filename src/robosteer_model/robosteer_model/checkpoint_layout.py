@@ -98,6 +98,8 @@ class Layout:
         if not (root / PARAMS).is_dir():
             steps = sorted((p.name for p in root.iterdir() if p.name.isdigit()), key=int)
             hint = f"give one of its steps ({', '.join(steps[-3:])})" if steps else "check the path"
+            if (root / "checkpoint" / PARAMS).is_dir():  # Results of `robosteer steer`.
+                hint = f"give {Path(path) / 'checkpoint'}"
             raise ModelError(f"checkpoint {path}: found no params/ directory, expected an openpi checkpoint; {hint}")
         return cls(root)
 

@@ -138,10 +138,13 @@ def test_stock_checkpoint_needs_a_config(saved, tmp_path):
     assert load_checkpoint(path, config=tiny_config(lora=True)).asset_id == "droid"
 
 
-def test_directory_of_steps_says_which_step_to_give(saved, tmp_path):
+def test_the_directory_above_says_which_one_to_give(saved, tmp_path):
     shutil.copytree(saved, tmp_path / "run/4999")
     with pytest.raises(ModelError, match="give one of its steps \\(4999\\)"):
         load_checkpoint(tmp_path / "run")
+    shutil.copytree(saved, tmp_path / "first/checkpoint")
+    with pytest.raises(ModelError, match=f"; give {tmp_path}/first/checkpoint$"):
+        load_checkpoint(tmp_path / "first")
 
 
 def test_several_statistics_need_a_name(saved, tmp_path):

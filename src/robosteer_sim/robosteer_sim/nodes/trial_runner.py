@@ -39,7 +39,10 @@ class TrialRunner:
     """
 
     def __init__(self, node: Node, stop: threading.Event) -> None:
-        rig = load_rig(node.declare_parameter("rig", "").value or "")
+        path = node.declare_parameter("rig", "").value
+        if not path:
+            raise RobosteerError("rig: found no parameter, expected a rig file; add `--ros-args -p rig:=PATH`")
+        rig = load_rig(path)
         self.task: str = node.declare_parameter("task", "pick up red cube").value
         self.cells: list[int] = list(node.declare_parameter("grid_cells", [4, 13, 22, 31]).value)
         self.first_seed: int = node.declare_parameter("first_seed", 0).value
