@@ -174,8 +174,8 @@ class Mixer:
             return ""
         preset = self._presets.get(request.preset)
         if preset is None:
-            known = ", ".join(self._presets) or "none; set preset_dir"
-            return f"preset: found {request.preset!r}, expected one of {known}"
+            wanted = f"one of {', '.join(self._presets)}" if self._presets else "none, as no preset_dir was given"
+            return f"preset: found {request.preset!r}, expected {wanted}"
         if request.strength == 0:
             return ""
         if foreign := self._foreign(preset):
