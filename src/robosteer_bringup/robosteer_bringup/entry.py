@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
 import sys
 import threading
+from typing import NoReturn
 
 from robosteer_rig.interrupts import ends_at_once
 
@@ -17,13 +20,23 @@ def main() -> int:
     with ends_at_once():
         from robosteer_bringup import cli
     try:
-        return cli.main()
+        code = cli.main()
     except KeyboardInterrupt:  # Before or after the subcommand.
-        return cli.INTERRUPTED
-    finally:
-        # What is left is Python's own end: joining threads, handlers of libraries. Nobody waits for that to be told.
-        if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
-            signal.signal(signal.SIGINT, signal.SIG_DFL)
+        code = cli.INTERRUPTED
+    # What is left is Python's own end: joining threads, handlers of libraries. Nobody waits for that to be told.
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if code == cli.INTERRUPTED:
+        _leave(code)
+    return code
+
+
+def _leave(code: int) -> NoReturn:
+    """End without Python's own end: a thread of XLA in the middle of a computation does not survive that."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):  # Closed, or nobody reads any more.
+            stream.flush()
+    os._exit(code)
 
 
 def _interrupt_again(lost: sys.UnraisableHookArgs, /) -> None:
