@@ -83,8 +83,9 @@ def run(name: str, entry: metadata.EntryPoint, argv: Sequence[str]) -> int:
 
 def _file_trouble(error: OSError) -> str:
     """One line about a file that cannot be used: the path, the system's reason, and where we stumbled over it."""
-    last = traceback.extract_tb(error.__traceback__)[-1]
-    place = f"{Path(last.filename).name} line {last.lineno}"
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = [frame for frame in frames if "robosteer_" in Path(frame.filename).parent.as_posix()] or frames
+    place = f"{Path(ours[-1].filename).name} line {ours[-1].lineno}"
     return f"{error.filename}: {error.strerror}; check the path, its permissions and the disk ({place})"
 
 

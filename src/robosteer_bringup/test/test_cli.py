@@ -86,6 +86,18 @@ def test_user_errors_are_one_line_and_exit_with_one(command, capsys: pytest.Capt
     )
 
 
+def test_a_file_that_cannot_be_used_is_one_line_with_its_path(command, capsys: pytest.CaptureFixture[str]) -> None:
+    def main(argv: list[str]) -> int:
+        with open(argv[0]):
+            return 0
+
+    command.main = main
+    assert cli.main(["probe", "/nothing/here"]) == 1
+    shown = capsys.readouterr().err
+    assert shown.startswith("robosteer probe: /nothing/here: No such file or directory; check the path")
+    assert (shown.count("\n"), "test_cli.py line" in shown) == (1, True)
+
+
 def test_bugs_keep_their_traceback_and_say_whose_they_are(command) -> None:
     def main(argv: list[str]) -> int:
         raise ZeroDivisionError
