@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from robosteer_training.convert import Summary
+    from robosteer_training.convert_episode import ConvertSettings
     from robosteer_training.dataset import Dataset
 
 
@@ -60,20 +61,12 @@ def main(argv: list[str]) -> int:
     from rich.console import Console
 
     from robosteer_rig.rig import load_rig
-    from robosteer_training.convert import ConvertSettings, Summary, convert_bags
+    from robosteer_training.convert import Summary, convert_bags
     from robosteer_training.keyframes import Selection
 
     arguments = tyro.cli(Annotated[Arguments, tyro.conf.arg()], args=argv, prog="robosteer convert")
     _check(arguments)
     rig = None if arguments.rig is None else load_rig(arguments.rig)
-    settings = ConvertSettings(
-        rate_hz=arguments.rate_hz,
-        actions=arguments.actions,
-        action_unit=arguments.action_unit,
-        cameras=arguments.cameras,
-        trim_idle=arguments.trim_idle,
-        instruction=arguments.instruction,
-    )
     summary = Summary()
     console = Console(stderr=True)
     progress = _progress(console)
@@ -82,7 +75,7 @@ def main(argv: list[str]) -> int:
             arguments.bag,
             arguments.out,
             rig,
-            settings=settings,
+            settings=_settings(arguments),
             selection=Selection(arguments.keyframes, arguments.stride, arguments.skip_idle),
             outcomes=arguments.outcomes,
             jobs=arguments.jobs or os.cpu_count() or 1,
@@ -97,6 +90,19 @@ def main(argv: list[str]) -> int:
             console.print(f"damaged: {line}", style="yellow", markup=False, highlight=False, soft_wrap=True)
     _report(arguments, dataset, summary)
     return 0
+
+
+def _settings(arguments: Arguments) -> ConvertSettings:
+    from robosteer_training.convert_episode import ConvertSettings
+
+    return ConvertSettings(
+        rate_hz=arguments.rate_hz,
+        actions=arguments.actions,
+        action_unit=arguments.action_unit,
+        cameras=arguments.cameras,
+        trim_idle=arguments.trim_idle,
+        instruction=arguments.instruction,
+    )
 
 
 def _check(arguments: Arguments) -> None:
