@@ -50,49 +50,72 @@ def _pick_up_cube(target: str) -> TaskCard:
     )
 
 
-_CARDS = (
-    *map(_pick_up_cube, CUBES),
-    TaskCard(
-        prompt="place marker in mug",
+def _place_marker(vessel: str, within: Inside, detail: str = "") -> TaskCard:
+    return TaskCard(
+        prompt=f"place marker in {vessel}",
         target="marker",
-        success=Inside(radius_m=0.045, height_m=0.035),
-        reset=f"The marker lies {_GRID}; the mug stands 18 to 32 cm away, its handle anywhere.",
-        goal="mug",
+        success=within,
+        reset=f"The marker lies {_GRID}; the {vessel} stands 18 to 32 cm away{detail}.",
+        goal=vessel,
         goal_distance_m=(0.18, 0.32),
         time_limit_s=24.0,
-    ),
-    TaskCard(
-        prompt="press red button hard",
-        target="red button",
+    )
+
+
+def _press(button: str) -> TaskCard:
+    return TaskCard(
+        prompt=f"press {button} hard",
+        target=button,
         success=Pressed(),
         reset=f"The button is fixed {_GRID}; nothing else is on the table.",
         doing="pressed",
-    ),
-    TaskCard(
-        prompt="place green cube in red bowl",
-        target="green cube",
+    )
+
+
+def _place_cube(cube: str, bowl: str) -> TaskCard:
+    return TaskCard(
+        prompt=f"place {cube} in {bowl}",
+        target=cube,
         success=Inside(radius_m=0.06, height_m=0.05),
-        reset=f"The green cube lies {_GRID}; the bowl stands 15 to 32 cm away.",
-        goal="red bowl",
+        reset=f"The {cube} lies {_GRID}; the bowl stands 15 to 32 cm away.",
+        goal=bowl,
         goal_distance_m=(0.15, 0.32),
         time_limit_s=20.0,
-    ),
-    TaskCard(
-        prompt="push red cup to red bowl",
-        target="red cup",
+    )
+
+
+def _push_cup(cup: str, bowl: str) -> TaskCard:
+    return TaskCard(
+        prompt=f"push {cup} to {bowl}",
+        target=cup,
         success=PushedTo(),
         reset=f"The cup stands {_GRID}; the bowl stands 18 to 30 cm away.",
-        goal="red bowl",
+        goal=bowl,
         goal_distance_m=(0.18, 0.30),
         doing="pushed",
         time_limit_s=24.0,
-    ),
-    TaskCard(
-        prompt="pick up mug",
-        target="mug",
-        success=Lifted(),
-        reset=f"The mug stands {_GRID}, its handle anywhere; nothing else is on the table.",
-    ),
+    )
+
+
+_PICK_UP_MUG = TaskCard(
+    prompt="pick up mug",
+    target="mug",
+    success=Lifted(),
+    reset=f"The mug stands {_GRID}, its handle anywhere; nothing else is on the table.",
+)
+_OTHERS = (("blue", "yellow"), ("yellow", "blue"))
+"""Colours of things acted upon and of bowls, in the relatives of the paper's tasks that a base policy can be taught."""
+_CARDS = (
+    *map(_pick_up_cube, CUBES),
+    _place_marker("mug", Inside(radius_m=0.045, height_m=0.035), ", its handle anywhere"),
+    _press("red button"),
+    _place_cube("green cube", "red bowl"),
+    _push_cup("red cup", "red bowl"),
+    _PICK_UP_MUG,
+    *(_place_marker(f"{bowl} bowl", Inside(radius_m=0.06, height_m=0.05)) for _, bowl in _OTHERS),
+    *(_press(f"{colour} button") for colour, _ in _OTHERS),
+    *(_place_cube(f"{colour} cube", f"{bowl} bowl") for colour, bowl in _OTHERS),
+    *(_push_cup(f"{colour} cup", f"{bowl} bowl") for colour, bowl in _OTHERS),
 )
 TASKS: dict[str, TaskCard] = {card.prompt: card for card in _CARDS}
 PAPER_TASKS = (

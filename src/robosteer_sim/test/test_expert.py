@@ -13,7 +13,7 @@ from robosteer_sim.grips import MarkerGrip, RimGrip, grasp_yaw, nearest_turn
 from robosteer_sim.motion import MAX_JOINT_ACCELERATION, Phase, downward, rotation_error
 from robosteer_sim.physics import CellPhysics
 from robosteer_sim.rehearsal import rehearse
-from robosteer_sim.tasks import CUBES, PAPER_TASKS, TASKS
+from robosteer_sim.tasks import PAPER_TASKS, TASKS
 
 
 @pytest.fixture(scope="module")
@@ -22,17 +22,18 @@ def physics():
 
 
 SECONDS = {
-    "place marker in mug": (7.5, 15.0),
-    "press red button hard": (2.5, 5.5),
-    "place green cube in red bowl": (7.0, 11.5),
-    "push red cup to red bowl": (3.5, 9.5),
-    "pick up mug": (4.0, 7.5),
-} | {f"pick up {cube}": (4.0, 7.5) for cube in CUBES}
+    "place marker": (7.5, 15.0),
+    "place": (7.0, 11.5),
+    "press": (2.5, 5.5),
+    "push": (3.5, 9.5),
+    "pick up": (4.0, 7.5),
+}
+"""By how an instruction begins."""
 
 
 @pytest.mark.parametrize("task", sorted(TASKS))
 def test_it_succeeds_over_the_grid_smoothly_and_in_a_humans_time(physics, task):
-    shortest, longest = SECONDS[task]
+    shortest, longest = next(times for words, times in SECONDS.items() if task.startswith(words))
     for cell in range(0, 40, 5) if "cube" in task else range(1, 40, 9):
         found = rehearse(physics, Scene(task, cell, cell + 1))
         assert found.judge.success, (cell, found.judge.detail)

@@ -1,6 +1,6 @@
 """Pins: a tokenizer that splits state bins or differs between runs, chunks that cross episodes, augmentation that
-leaves the range, an auxiliary loss that punishes absent objects or asks for another cube than the instruction's, a
-question about the other cube that changes which frames are learnt from, and training that does not resume exactly.
+leaves the range, an auxiliary loss that punishes absent objects or asks for objects other than the named, a base
+that was taught what few-shot adaptation is measured on, and training that does not resume exactly.
 """
 
 import dataclasses
@@ -13,13 +13,14 @@ import sentencepiece
 
 from robosteer_model.transforms import Transforms
 from robosteer_training.nano.augment import augment_images
-from robosteer_training.nano.batches import TrainingArrays, action_chunks, compute_norm_stats, other_colours, prepare
-from robosteer_training.nano.config import BASE_TASKS, COLOURS, nano_config
-from robosteer_training.nano.demonstrations import GRID_CELLS, Demonstrations, scenes
+from robosteer_training.nano.batches import TrainingArrays, action_chunks, compute_norm_stats, named_objects, prepare
+from robosteer_training.nano.config import BASE_TASKS, OBJECTS, nano_config
+from robosteer_training.nano.demonstrations import GRID_CELLS, RANDOMISED_EVERY, Demonstrations, scenes
 from robosteer_training.nano.initialise import initialise, state_bin_features
 from robosteer_training.nano.localise import init_head, localisation_loss
 from robosteer_training.nano.pretrain import PretrainSettings, pretrain
 from robosteer_training.nano.vocabulary import STATE_BINS, state_pieces, train_tokenizer
+from robosteer_training.paper import numbers
 
 
 @pytest.fixture(scope="module")
@@ -43,11 +44,17 @@ def test_every_state_bin_is_one_token(pieces):
     assert len(set(ids)) == len(STATE_BINS) == 257
 
 
-def test_prompts_of_all_colours_have_one_length_that_fits(pieces):
+@pytest.mark.parametrize("task", [*BASE_TASKS, *numbers.TASKS, numbers.UNSEEN, "pick up green cube"])
+def test_every_prompt_fits_and_has_known_words(pieces, task):
     state = " ".join(["-1", "0", "7", "42", "99", "128", "200", "255"])
-    lengths = {len(pieces.encode(f"Task: pick up {c} cube, State: {state};\nAction: ", add_bos=True)) for c in COLOURS}
-    assert len(lengths) == 1
-    assert lengths.pop() <= nano_config().max_token_len
+    tokens = pieces.encode(f"Task: {task}, State: {state};\nAction: ", add_bos=True)
+    assert len(tokens) <= nano_config().max_token_len
+    assert pieces.unk_id() not in tokens
+
+
+def test_the_base_is_never_asked_what_adaptation_is_measured_on():
+    words = {word for task in BASE_TASKS for word in task.split()}
+    assert not words & {"red", "green", "mug"}
 
 
 def test_neighbouring_state_bins_start_alike():
@@ -63,11 +70,20 @@ def test_chunks_stop_at_the_end_of_their_episode():
 
 
 def test_scenes_cover_the_grid_evenly_and_come_from_the_seed():
-    chosen = scenes(BASE_TASKS, 2 * GRID_CELLS, seed=3)
+    count = len(BASE_TASKS) * GRID_CELLS
+    chosen = scenes(BASE_TASKS, count, seed=3)
     for task in BASE_TASKS:
         assert sorted(s.grid_cell for s in chosen if s.task == task) == list(range(GRID_CELLS))
-    assert chosen == scenes(BASE_TASKS, 2 * GRID_CELLS, seed=3)
-    assert {s.seed for s in chosen}.isdisjoint({s.seed for s in scenes(BASE_TASKS, 2 * GRID_CELLS, seed=4)})
+    assert chosen == scenes(BASE_TASKS, count, seed=3)
+    assert {s.seed for s in chosen}.isdisjoint({s.seed for s in scenes(BASE_TASKS, count, seed=4)})
+
+
+def test_every_task_and_cell_is_seen_under_random_appearance():
+    count = len(BASE_TASKS) * GRID_CELLS
+    random = [s for s in scenes(BASE_TASKS, RANDOMISED_EVERY * count, seed=3) if s.variation]
+    assert {s.variation for s in random} == {"randomised"}
+    assert {(s.task, s.grid_cell) for s in random} == {(t, c) for t in BASE_TASKS for c in range(GRID_CELLS)}
+    assert len(random) == count
 
 
 def test_augmentation_keeps_shape_and_range():
@@ -90,41 +106,25 @@ def test_localisation_ignores_absent_objects():
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
 
 
-def _shown(cubes) -> Demonstrations:
-    """Two frames: "pick up red cube" and "pick up blue cube"."""
+def test_each_prompt_comes_with_the_places_of_what_it_names(tokenizer):
+    tasks = ("pick up blue cube", "place yellow cube in blue bowl")
+    objects = np.full((2, len(OBJECTS), 3), np.nan, np.float32)
+    for place, name in enumerate(("yellow cube", "blue cube", "blue bowl")):
+        objects[:, OBJECTS.index(name)] = place
     zeros = np.zeros((2, 8), np.float32)
-    tasks = ("pick up blue cube", "pick up red cube")
-    images = np.zeros((2, 2, 64, 64, 3), np.uint8)
-    return Demonstrations(images, zeros, zeros, cubes, np.arange(2), np.array([1, 0]), tasks)
-
-
-def test_each_prompt_comes_with_the_place_of_the_cube_that_it_names(tokenizer, pieces):
-    cubes = np.full((2, 4, 3), np.nan, np.float32)
-    red, blue, green, yellow = range(4)
-    cubes[0, red], cubes[0, yellow], cubes[1, blue], cubes[1, green] = 1, 2, 3, 4
-    shown = _shown(cubes)
+    shown = Demonstrations(
+        np.zeros((2, 2, 64, 64, 3), np.uint8), zeros, zeros, objects, np.arange(2), np.array([1, 0]), tasks
+    )
     arrays = prepare(shown, nano_config(), Transforms(nano_config(), compute_norm_stats(shown), tokenizer))
-    np.testing.assert_array_equal(arrays.target[:, 0], [1, 3])
-    np.testing.assert_array_equal(arrays.other_target[:, 0], [2, 4])
-    words = [[pieces.decode([t]) for t in row if t] for row in arrays.other_tokens.tolist()]
-    assert ["yellow" in "".join(row) for row in words] == [True, False]
-    assert ["green" in "".join(row) for row in words] == [False, True]
+    np.testing.assert_array_equal(arrays.meant[..., 0], [[0, 2], [1, np.nan]])
 
 
-def test_a_cube_that_lies_alone_has_no_other():
-    cubes = np.full((2, 4, 3), np.nan, np.float32)
-    cubes[:, :2] = 0
-    cubes[0, COLOURS.index("blue")] = np.nan
-    assert [COLOURS[i] for i in other_colours(_shown(cubes))] == ["red", "red"]
-
-
-def test_questions_follow_the_frames_that_are_learnt_from(tokenizer):
-    arrays = _arrays(_tiny())
-    plain = next(arrays.batches(4, 0, 7))
-    asked = next(arrays.batches(4, 0, 7, questions=3))
-    np.testing.assert_array_equal(plain["tokens"], asked["tokens"][:4])
-    assert set(map(tuple, asked["tokens"][4:])) <= set(map(tuple, arrays.other_tokens))
-    assert {name: len(values) for name, values in asked.items()} == dict.fromkeys(plain, 7)
+def test_every_base_task_names_what_it_acts_upon():
+    targets = {task: OBJECTS[named_objects(task)[0]] for task in BASE_TASKS}
+    assert targets["place marker in blue bowl"] == "marker"
+    assert targets["push blue cup to yellow bowl"] == "blue cup"
+    with pytest.raises(ValueError, match="pick up mug"):
+        named_objects("pick up mug")
 
 
 def test_images_reach_the_network_from_the_first_step(tokenizer):
@@ -147,11 +147,8 @@ def _arrays(config, frames=12) -> TrainingArrays:
         tokens_mask=np.ones((frames, config.max_token_len), bool),
         state=random.normal(size=(frames, 8)).astype(np.float32),
         chunks=np.tile(random.normal(size=(1, 3, 8)), (frames, 1, 1)).astype(np.float32),
-        cubes=np.zeros((frames, 4, 3), np.float32),
-        target=np.zeros((frames, 3), np.float32),
-        other_tokens=random.integers(3, config.vocab_size, (frames, config.max_token_len), dtype=np.int32),
-        other_tokens_mask=np.ones((frames, config.max_token_len), bool),
-        other_target=np.zeros((frames, 3), np.float32),
+        objects=np.zeros((frames, len(OBJECTS), 3), np.float32),
+        meant=np.zeros((frames, 2, 3), np.float32),
     )
 
 
@@ -159,7 +156,7 @@ def test_pretraining_learns_and_resumes_exactly(tokenizer, tmp_path):
     config = _tiny()
     arrays = _arrays(config)
     settings = PretrainSettings(
-        vision_steps=3, steps=24, batch_size=4, draws=2, questions=2, warmup_steps=2, peak_lr=5e-3, save_interval=8
+        vision_steps=3, steps=24, batch_size=4, draws=2, warmup_steps=2, peak_lr=5e-3, save_interval=8
     )
     whole = pretrain(config, tokenizer, arrays, settings, tmp_path / "whole")
     logged = [float(line.split(",")[1]) for line in (tmp_path / "whole" / "log.csv").read_text().splitlines()]
@@ -175,8 +172,8 @@ def test_pretraining_learns_and_resumes_exactly(tokenizer, tmp_path):
             yield batch
 
     class Interrupted(TrainingArrays):
-        def batches(self, batch_size, seed, first_step, questions=0):
-            return stop_after(super().batches(batch_size, seed, first_step, questions), 10)
+        def batches(self, batch_size, seed, first_step):
+            return stop_after(super().batches(batch_size, seed, first_step), 10)
 
     broken = Interrupted(**{f.name: getattr(arrays, f.name) for f in dataclasses.fields(arrays)})
     with pytest.raises(Stopped):

@@ -16,8 +16,9 @@ class Arguments:
     """Rig file of the simulated cell."""
     work: Path = Path("runs/nano")
     """Where demonstrations and the training state are kept; an interrupted run goes on from there."""
-    episodes: int = 1600
-    """Scripted demonstrations, over both base tasks and all 40 grid cells."""
+    episodes: int = 2000
+    """Scripted demonstrations, over all base tasks and grid cells; in every fourth, light, colours and cameras are
+    random."""
     disturbance: float = 0.03
     """Pushes on the joints that the expert corrects, rad/s (standard deviation)."""
     steps: tuple[int, ...] = (2200, 1400)
@@ -28,8 +29,6 @@ class Arguments:
     """Flow draws (noise, time) per frame."""
     peak_lr: tuple[float, ...] = (1e-3, 8e-4)
     """Learning rate after warm-up, of each cycle."""
-    questions: tuple[int, ...] = (0, 24)
-    """Frames per step, besides, that are only asked where the scene's other cube lies, of each cycle."""
     seed: int = 0
     """Seed of weights, batches and noise."""
     demonstration_seed: int = 1
@@ -47,24 +46,18 @@ def main(argv: list[str]) -> int:
     from robosteer_training.nano.pretrain import PretrainSettings
     from robosteer_training.nano.recipe import Recipe, make_nano
 
-    for option in ("peak_lr", "questions"):
-        found = len(getattr(arguments, option))
-        if found != len(arguments.steps):
-            raise RobosteerError(
-                f"--{option.replace('_', '-')}: found {found} values, expected {len(arguments.steps)} as --steps"
-            )
+    found, expected = len(arguments.peak_lr), len(arguments.steps)
+    if found != expected:
+        raise RobosteerError(f"--peak-lr: found {found} values, expected {expected}, one for each of --steps")
     cycles = tuple(
         PretrainSettings(
             steps=steps,
             batch_size=arguments.batch_size,
             draws=arguments.draws,
-            questions=questions,
             peak_lr=peak_lr,
             seed=arguments.seed + 10 * number,
         )
-        for number, (steps, peak_lr, questions) in enumerate(
-            zip(arguments.steps, arguments.peak_lr, arguments.questions, strict=True)
-        )
+        for number, (steps, peak_lr) in enumerate(zip(arguments.steps, arguments.peak_lr, strict=True))
     )
     recipe = Recipe(arguments.episodes, arguments.disturbance, arguments.demonstration_seed, cycles)
     make_nano(recipe, arguments.rig, arguments.work, arguments.out, arguments.jobs)

@@ -10,7 +10,7 @@ import numpy as np
 from robosteer_model.config import ModelConfig
 from robosteer_model.norm_stats import NormStats, RunningStats
 from robosteer_model.transforms import Transforms
-from robosteer_training.nano.config import COLOURS
+from robosteer_training.nano.config import OBJECTS
 from robosteer_training.nano.demonstrations import Demonstrations
 
 
@@ -24,11 +24,9 @@ class TrainingArrays:
         tokens_mask: (N, L) bool.
         state: (N, A) float32 normalised.
         chunks: (N, H, A) float32 normalised action chunks; the last action is repeated at the end of an episode.
-        cubes: (N, 4, 3) float32 m, NaN where absent.
-        target: (N, 3) float32 m, the cube that the instruction names.
-        other_tokens: (N, L) int32 the prompt with the scene's other cube in the place of the named one.
-        other_tokens_mask: (N, L) bool.
-        other_target: (N, 3) float32 m, that other cube.
+        objects: (N, K, 3) float32 m, NaN where absent.
+        meant: (N, 2, 3) float32 m: what the instruction says to act upon, and where that is to be brought; NaN where
+            it says no such place.
     """
 
     images: np.ndarray
@@ -36,35 +34,15 @@ class TrainingArrays:
     tokens_mask: np.ndarray
     state: np.ndarray
     chunks: np.ndarray
-    cubes: np.ndarray
-    target: np.ndarray
-    other_tokens: np.ndarray
-    other_tokens_mask: np.ndarray
-    other_target: np.ndarray
+    objects: np.ndarray
+    meant: np.ndarray
 
-    def batches(
-        self, batch_size: int, seed: int, first_step: int, questions: int = 0
-    ) -> Iterator[dict[str, np.ndarray]]:
-        """Endless random batches; step k's batch depends on (seed, k) alone, so training resumes exactly.
-
-        Args:
-            batch_size: frames with the instruction that was carried out.
-            seed: of the choice.
-            first_step: k of the first batch.
-            questions: further frames, after those, whose instruction names the other cube; their action chunks are not
-                what that instruction asks for.
-        """
+    def batches(self, batch_size: int, seed: int, first_step: int) -> Iterator[dict[str, np.ndarray]]:
+        """Endless random batches; step k's batch depends on (seed, k) alone, so training resumes exactly."""
         step = first_step
         while True:
-            random = np.random.default_rng([seed, step])
-            rows = random.integers(0, len(self.tokens), batch_size)
-            asked = random.integers(0, len(self.tokens), questions)
-            both = np.concatenate([rows, asked])
-            batch = {name: getattr(self, name)[both] for name in ("images", "state", "chunks", "cubes")}
-            for name in ("tokens", "tokens_mask", "target"):
-                other = getattr(self, f"other_{name}")[asked]
-                batch[name] = np.concatenate([getattr(self, name)[rows], other])
-            yield batch
+            rows = np.random.default_rng([seed, step]).integers(0, len(self.tokens), batch_size)
+            yield {field.name: getattr(self, field.name)[rows] for field in dataclasses.fields(self)}
             step += 1
 
 
@@ -97,43 +75,36 @@ def action_chunks(actions: np.ndarray, episode: np.ndarray, horizon: int) -> np.
 def prepare(demonstrations: Demonstrations, config: ModelConfig, transforms: Transforms) -> TrainingArrays:
     """Normalise, tokenise and chunk every frame once."""
     chunks = action_chunks(demonstrations.actions, demonstrations.episode, config.action_horizon)
-    named, other = named_colours(demonstrations), other_colours(demonstrations)
-    frames = np.arange(len(named))
-
-    def vectors(colours: np.ndarray) -> dict[str, np.ndarray]:
-        """Each frame's model inputs, its instruction naming the cube of a colour."""
-        rows = [
-            transforms.vectors(demonstrations.tasks[task].replace(COLOURS[taught], COLOURS[colour]), state, chunk)
-            for task, taught, colour, state, chunk in zip(
-                demonstrations.task, named, colours, demonstrations.state, chunks, strict=True
-            )
-        ]
-        return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
-
-    taught, asked = vectors(named), vectors(other)
+    inputs = zip(demonstrations.task, demonstrations.state, chunks, strict=True)
+    rows = [transforms.vectors(demonstrations.tasks[task], state, chunk) for task, state, chunk in inputs]
     return TrainingArrays(
         images=demonstrations.images,
-        tokens=taught["tokenized_prompt"],
-        tokens_mask=taught["tokenized_prompt_mask"],
-        state=taught["state"],
-        chunks=taught["actions"],
-        cubes=demonstrations.cubes,
-        target=demonstrations.cubes[frames, named],
-        other_tokens=asked["tokenized_prompt"],
-        other_tokens_mask=asked["tokenized_prompt_mask"],
-        other_target=demonstrations.cubes[frames, other],
+        tokens=np.stack([row["tokenized_prompt"] for row in rows]),
+        tokens_mask=np.stack([row["tokenized_prompt_mask"] for row in rows]),
+        state=np.stack([row["state"] for row in rows]),
+        chunks=np.stack([row["actions"] for row in rows]),
+        objects=demonstrations.objects,
+        meant=_meant(demonstrations),
     )
 
 
-def named_colours(demonstrations: Demonstrations) -> np.ndarray:
-    """(N,) index into `COLOURS`: the cube that each frame's instruction names."""
-    colours = [next(i for i, colour in enumerate(COLOURS) if colour in task) for task in demonstrations.tasks]
-    return np.asarray(colours)[demonstrations.task]
+def named_objects(task: str) -> tuple[int, int | None]:
+    """Which of `OBJECTS` an instruction names: what it acts upon, and where to.
+
+    Raises:
+        ValueError: for an instruction that names none.
+    """
+    found = sorted((task.find(name), i) for i, name in enumerate(OBJECTS) if name in task)
+    if not found:
+        raise ValueError(f"{task!r} names none of {OBJECTS}")
+    return found[0][1], found[1][1] if len(found) > 1 else None
 
 
-def other_colours(demonstrations: Demonstrations) -> np.ndarray:
-    """(N,) index into `COLOURS`: the cube that lies there besides the named one; the named one if it is alone."""
-    present = ~np.isnan(demonstrations.cubes[..., 0])
-    named = named_colours(demonstrations)
-    present[np.arange(len(named)), named] = False
-    return np.where(present.any(axis=1), present.argmax(axis=1), named)
+def _meant(demonstrations: Demonstrations) -> np.ndarray:
+    """(N, 2, 3) `TrainingArrays.meant`."""
+    # One more object that is never there, for instructions without a goal.
+    nowhere = np.full_like(demonstrations.objects[:, :1], np.nan)
+    objects = np.concatenate([demonstrations.objects, nowhere], axis=1)
+    named = [named_objects(task) for task in demonstrations.tasks]
+    columns = np.array([[target, len(OBJECTS) if goal is None else goal] for target, goal in named])
+    return np.take_along_axis(objects, columns[demonstrations.task][..., None], axis=1)

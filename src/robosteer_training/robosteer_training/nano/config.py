@@ -5,16 +5,34 @@ from __future__ import annotations
 from robosteer_model.config import GemmaConfig, ModelConfig, SiglipConfig
 
 VOCAB_SIZE = 512
-# Colours that the simulated cell knows. The base is taught to pick up only the first two; the others it only ever
-# sees lying about, so that picking them up is what few-shot adaptation has to add.
 COLOURS = ("red", "blue", "green", "yellow")
-BASE_TASKS = ("pick up red cube", "pick up blue cube")
+"""Of the cubes that lie in the scenes. The base is asked to act on blue and yellow things only; red and green cubes it
+merely sees lying about, and a mug, a red cup, bowl or button never: adapting has to add those."""
+BASE_TASKS = (
+    "pick up blue cube",
+    "pick up yellow cube",
+    "press blue button hard",
+    "press yellow button hard",
+    "place blue cube in yellow bowl",
+    "place yellow cube in blue bowl",
+    "push blue cup to yellow bowl",
+    "push yellow cup to blue bowl",
+    "place marker in blue bowl",
+    "place marker in yellow bowl",
+)
+OBJECTS = (
+    *(f"{colour} cube" for colour in COLOURS),
+    *(f"{colour} {kind}" for kind in ("button", "cup", "bowl") for colour in ("blue", "yellow")),
+    "marker",
+)
+"""What lies in the scenes of those tasks."""
 
 
 def nano_config() -> ModelConfig:
     """The architecture of pi0.5: SigLIP encoder, two experts with joint attention, adaRMS, state in the prompt.
 
-    Two 64 x 64 views give 2 x 16 image tokens; 6 layers x 8 heads give 48 heads to choose from.
+    Two 64 x 64 views give 2 x 16 image tokens, the longest prompt has 25 tokens; 6 layers x 8 heads give 48 heads to
+    choose from.
     """
     return ModelConfig(
         model_type="pi05",
@@ -26,7 +44,7 @@ def nano_config() -> ModelConfig:
         vocab_size=VOCAB_SIZE,
         action_dim=8,
         action_horizon=10,
-        max_token_len=24,
+        max_token_len=32,
         dtype="float32",
         discrete_state_input=True,
     )

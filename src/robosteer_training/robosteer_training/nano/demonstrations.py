@@ -16,9 +16,12 @@ from rich.progress import Progress
 from robosteer_rig.droid import observation as droid_observation
 from robosteer_rig.environment import Environment, Scene, make_environment
 from robosteer_rig.rig import Rig, load_rig
-from robosteer_training.nano.config import COLOURS
+from robosteer_training.nano.config import OBJECTS
 
 GRID_CELLS = 40
+RANDOMISED_EVERY = 4
+"""One scene of so many has random light, colours and camera places."""
+_ARRAYS = ("images", "state", "actions", "objects")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +32,7 @@ class Demonstrations:
         images: (N, 2, s, s, 3) uint8: exterior, wrist.
         state: (N, 8) float32: joint positions in rad, gripper 0...1.
         actions: (N, 8) float32: normalised joint velocities, gripper 0...1.
-        cubes: (N, 4, 3) float32 m: position of each colour's cube, NaN where the scene has none.
+        objects: (N, K, 3) float32 m: where each of `config.OBJECTS` is, NaN where the scene has none.
         episode: (N,) int32, increasing.
         task: (N,) int32 index into `tasks`.
         tasks: the instructions.
@@ -38,7 +41,7 @@ class Demonstrations:
     images: np.ndarray
     state: np.ndarray
     actions: np.ndarray
-    cubes: np.ndarray
+    objects: np.ndarray
     episode: np.ndarray
     task: np.ndarray
     tasks: tuple[str, ...]
@@ -47,14 +50,21 @@ class Demonstrations:
 def scenes(tasks: Sequence[str], episodes: int, seed: int) -> list[Scene]:
     """The scenes of a data set: every grid cell equally often, tasks in turn, all from one seed."""
     order = np.random.default_rng(seed).permutation(episodes)
-    return [
-        Scene(tasks[int(i) % len(tasks)], (int(i) // len(tasks)) % GRID_CELLS, seed * 1_000_003 + int(i)) for i in order
-    ]
+    return [_scene(tasks, int(i), seed) for i in order]
+
+
+def _scene(tasks: Sequence[str], number: int, seed: int) -> Scene:
+    """A scene of a data set, before they are mixed."""
+    turn = number // len(tasks)
+    # From one round over the grid to the next, other cells are the randomised ones.
+    randomised = (turn + turn // GRID_CELLS) % RANDOMISED_EVERY == 0
+    variation = "randomised" if randomised else ""
+    return Scene(tasks[number % len(tasks)], turn % GRID_CELLS, seed * 1_000_003 + number, variation)
 
 
 def _record(environment: Environment, rig: Rig, scene: Scene, disturbance: float) -> dict[str, np.ndarray] | None:
     """One demonstration as arrays, or None when the expert failed (it is left out, as an operator would)."""
-    rows: dict[str, list[np.ndarray]] = {"images": [], "state": [], "actions": [], "cubes": []}
+    rows: dict[str, list[np.ndarray]] = {name: [] for name in _ARRAYS}
     unit = rig.action.unit_rad_per_s
     for frame, action in environment.demonstrate(scene, disturbance=disturbance):
         raw = droid_observation(frame, rig, scene.task)
@@ -63,7 +73,7 @@ def _record(environment: Environment, rig: Rig, scene: Scene, disturbance: float
         rows["images"].append(np.stack([raw["observation/exterior_image_1_left"], raw["observation/wrist_image_left"]]))
         rows["state"].append(np.append(frame.joint_position, frame.gripper_position))
         rows["actions"].append(np.append(action[:7] / unit, action[7]))
-        rows["cubes"].append(np.stack([positions.get(f"{c} cube", absent) for c in COLOURS]))
+        rows["objects"].append(np.stack([positions.get(name, absent) for name in OBJECTS]))
     if not environment.success:
         return None
     kinds = {"images": np.uint8}
@@ -82,7 +92,7 @@ def _make_shard(arguments: tuple[str, str, list[Scene], float, str]) -> int:
     finally:
         environment.close()
     good = [(scene, arrays) for scene, arrays in recorded if arrays is not None]
-    merged = {name: np.concatenate([a[name] for _, a in good]) for name in ("images", "state", "actions", "cubes")}
+    merged = {name: np.concatenate([a[name] for _, a in good]) for name in _ARRAYS}
     lengths = np.array([len(arrays["state"]) for _, arrays in good], np.int32)
     names = np.array([scene.task for scene, _ in good])
     partial = f"{target}.partial"
@@ -119,6 +129,7 @@ def make_demonstrations(
         The shard files, in order.
     """
     settings = {"tasks": list(tasks), "episodes": episodes, "disturbance": disturbance, "seed": seed}
+    settings |= {"objects": list(OBJECTS), "randomised_every": RANDOMISED_EVERY}
     settings["rig"] = load_rig(rig_path).digest()
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
     target = directory / digest
@@ -147,19 +158,30 @@ def _chunks(items: list[Scene], size: int) -> Iterator[list[Scene]]:
 
 def load_demonstrations(shards: Sequence[Path]) -> Demonstrations:
     """Read shards into memory."""
-    parts = []
-    for shard in shards:
-        with np.load(shard) as file:
-            parts.append({name: file[name] for name in file.files})
-    tasks = tuple(sorted({str(t) for part in parts for t in part["tasks"]}))
-    lengths = np.concatenate([part["lengths"] for part in parts])
-    task_of_episode = np.array([tasks.index(str(t)) for part in parts for t in part["tasks"]], np.int32)
+    lengths = np.concatenate([_part(shard, "lengths") for shard in shards])
+    names = [str(name) for shard in shards for name in _part(shard, "tasks")]
+    tasks = tuple(sorted(set(names)))
+    arrays = {name: _joined(shards, name, int(lengths.sum())) for name in _ARRAYS}
     return Demonstrations(
-        images=np.concatenate([p["images"] for p in parts]),
-        state=np.concatenate([p["state"] for p in parts]),
-        actions=np.concatenate([p["actions"] for p in parts]),
-        cubes=np.concatenate([p["cubes"] for p in parts]),
+        **arrays,
         episode=np.repeat(np.arange(len(lengths), dtype=np.int32), lengths),
-        task=np.repeat(task_of_episode, lengths),
+        task=np.repeat(np.array([tasks.index(name) for name in names], np.int32), lengths),
         tasks=tasks,
     )
+
+
+def _part(shard: Path, name: str) -> np.ndarray:
+    with np.load(shard) as file:
+        return file[name]
+
+
+def _joined(shards: Sequence[Path], name: str, frames: int) -> np.ndarray:
+    """One array of all shards, filled in place: twice the images would not fit everywhere."""
+    first = _part(shards[0], name)
+    whole = np.empty((frames, *first.shape[1:]), first.dtype)
+    start = 0
+    for shard in shards:
+        part = _part(shard, name)
+        whole[start : start + len(part)] = part
+        start += len(part)
+    return whole

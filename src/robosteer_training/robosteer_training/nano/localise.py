@@ -1,11 +1,12 @@
 """Auxiliary tasks of pretraining: what lies where, patch by patch and in the room. Never saved with the policy.
 
 A policy loss alone teaches a small encoder to see only what the demonstrations reward. Asking every image token what
-colour of cube it holds and where, and asking all of them together where *every* cube is, makes the encoder describe
-also the objects that the base was never told to touch, as a large pretrained encoder does.
+colour it holds and where, and asking all of them together where *every* object is, makes the encoder describe also the
+objects that the base was never told to touch, as a large pretrained encoder does.
 
-Nor does a policy loss teach quickly which of the cubes the instruction means. The last prompt token is asked, halfway
-up the prefix, where that cube is; the layers above and the action expert then find it there.
+Nor does a policy loss teach quickly which of the objects the instruction means. The last prompt token is asked, halfway
+up the prefix, where what it names is, and where that is to be brought; the layers above and the action expert then find
+it there.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+
+from robosteer_training.nano.config import COLOURS
 
 # How much one channel must stand out for a pixel to count as coloured; images are in [-1, 1].
 _COLOUR_MARGIN = 0.35
@@ -65,10 +68,10 @@ def init_head(key: jax.Array, width: int, objects: int, cameras: int) -> dict[st
         "query": jax.random.normal(key_query, (cameras, objects, width)) * 4 / width**0.5,
         "kernel": jax.random.normal(key_out, (objects, cameras * width, 3)) / (cameras * width) ** 0.5,
         "bias": jnp.zeros((objects, 3)),
-        "patch_kernel": jax.random.normal(key_patch, (width, 3 * objects)) / width**0.5,
-        "patch_bias": jnp.zeros(3 * objects),
-        "target_kernel": jax.random.normal(key_target, (width, 3)) / width**0.5,
-        "target_bias": jnp.zeros(3),
+        "patch_kernel": jax.random.normal(key_patch, (width, 3 * len(COLOURS))) / width**0.5,
+        "patch_bias": jnp.zeros(3 * len(COLOURS)),
+        "target_kernel": jax.random.normal(key_target, (2, width, 3)) / width**0.5,
+        "target_bias": jnp.zeros((2, 3)),
     }
 
 
@@ -88,6 +91,11 @@ def localisation_loss(head: dict[str, jax.Array], tokens: list[jax.Array], posit
         scores = jnp.einsum("btd,od->bot", features, head["query"][camera])
         pooled.append(jnp.einsum("bot,btd->bod", jax.nn.softmax(scores, axis=-1), features))
     predicted = jnp.einsum("bod,odk->bok", jnp.concatenate(pooled, axis=-1), head["kernel"]) + head["bias"]
+    return _error_of_present(predicted, positions)
+
+
+def _error_of_present(predicted: jax.Array, positions: jax.Array) -> jax.Array:
+    """Mean squared error where a position is not NaN."""
     present = ~jnp.isnan(positions)
     error = jnp.where(present, predicted - jnp.nan_to_num(positions), 0.0)
     return jnp.sum(error**2) / jnp.maximum(jnp.sum(present), 1)
@@ -108,19 +116,19 @@ def patch_loss(head: dict[str, jax.Array], tokens: jax.Array, targets: jax.Array
 
 
 def target_loss(head: dict[str, jax.Array], hidden: jax.Array, positions: jax.Array) -> jax.Array:
-    """Mean squared error of the position of the object that the instruction names.
+    """Mean squared error of the position of what the instruction names, and of where it is to be brought.
 
     Args:
         head: weights from `init_head`.
         hidden: (B, D) residual stream at the last prompt token.
-        positions: (B, 3) in normalised units.
+        positions: (B, 2, 3) in normalised units; NaN where the instruction names no goal.
 
     Returns:
         Scalar.
     """
     scale = jax.lax.rsqrt(jnp.mean(jnp.square(hidden), axis=-1, keepdims=True) + 1e-6)
-    predicted = (hidden * scale) @ head["target_kernel"] + head["target_bias"]
-    return jnp.mean(jnp.square(predicted - positions))
+    predicted = jnp.einsum("bd,gdk->bgk", hidden * scale, head["target_kernel"]) + head["target_bias"]
+    return _error_of_present(predicted, positions)
 
 
 def normalise_positions(positions: Any) -> Any:

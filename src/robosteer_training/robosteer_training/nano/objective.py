@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from robosteer_model import gemma, pi0, siglip
+from robosteer_model import pi0, siglip
 from robosteer_model.config import ModelConfig
 from robosteer_model.flow_training import repeat_prefix
 from robosteer_model.observation import Observation, image_to_float
@@ -39,12 +39,6 @@ def observation_of(batch: dict[str, jax.Array], images: jax.Array, config: Model
     )
 
 
-def first_frames(prefilled: pi0.Prefilled, frames: int) -> pi0.Prefilled:
-    """The part of a prefix read that belongs to the first frames of the batch."""
-    cache = gemma.KvCache(*(part[:, :frames] for part in prefilled.cache))
-    return pi0.Prefilled(cache, prefilled.valid[:frames], prefilled.output[:frames], {})
-
-
 def augmented_views(batch: dict[str, jax.Array], key: jax.Array) -> jax.Array:
     """Images of a batch (2, B, h, w, 3) in [-1, 1], each view augmented on its own."""
     images = image_to_float(jnp.moveaxis(batch["images"], 1, 0))
@@ -54,7 +48,7 @@ def augmented_views(batch: dict[str, jax.Array], key: jax.Array) -> jax.Array:
 
 
 def auxiliary_loss(
-    head: dict[str, jax.Array], tokens: list[jax.Array], images: jax.Array, cubes: jax.Array, config: ModelConfig
+    head: dict[str, jax.Array], tokens: list[jax.Array], images: jax.Array, objects: jax.Array, config: ModelConfig
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Both auxiliary tasks.
 
@@ -62,13 +56,13 @@ def auxiliary_loss(
         head: weights from `localise.init_head`.
         tokens: (B, T, D) per view.
         images: (views, B, h, w, 3).
-        cubes: (B, 4, 3) m, NaN where absent.
+        objects: (B, K, 3) m, NaN where absent.
         config: the model.
 
     Returns:
         Their sum, and each by name.
     """
-    where = localisation_loss(head, tokens, normalise_positions(cubes))
+    where = localisation_loss(head, tokens, normalise_positions(objects))
     targets = [patch_targets(view, config.siglip.patch_size) for view in images]
     what = jnp.mean(jnp.stack([patch_loss(head, t, g) for t, g in zip(tokens, targets, strict=True)]))
     return where + what, {"localisation": where, "patches": what}
@@ -93,7 +87,7 @@ def vision_loss(
     flat = images.reshape(-1, *images.shape[2:])
     tokens = siglip.encode_images(trainable["img"], config.siglip, flat, jnp.dtype(config.dtype))
     per_view = [tokens[i * size : (i + 1) * size] for i in range(views)]
-    return auxiliary_loss(trainable["auxiliary"], per_view, images, batch["cubes"], config)
+    return auxiliary_loss(trainable["auxiliary"], per_view, images, batch["objects"], config)
 
 
 def pretraining_loss(
@@ -102,7 +96,6 @@ def pretraining_loss(
     key: jax.Array,
     config: ModelConfig,
     draws: int,
-    questions: int = 0,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Loss of one batch.
 
@@ -112,7 +105,6 @@ def pretraining_loss(
         key: PRNG key of augmentation, noise and time.
         config: the model.
         draws: flow draws (noise, time) per frame. The suffix is a small part of the work, so more draws cost little.
-        questions: how many frames at the end of the batch have no actions to learn from.
 
     Returns:
         The loss, and its parts by name.
@@ -125,18 +117,17 @@ def pretraining_loss(
     prefix = pi0.embed_prefix(params, config, observation)
     middle = Tap("prefix.resid.post", layers=(config.paligemma.depth // 2 - 1,))
     read = pi0.prefill(params, config, observation, prefix=prefix, taps=[middle])
-    acting = batch["chunks"].shape[0] - questions
-    prefilled = repeat_prefix(first_frames(read, acting), draws)
-    actions = jnp.repeat(batch["chunks"][:acting], draws, axis=0)
+    prefilled = repeat_prefix(read, draws)
+    actions = jnp.repeat(batch["chunks"], draws, axis=0)
     noise, time = pi0.draw_noise_and_time(key_flow, actions.shape)
     t = time[:, None, None]
-    state = jnp.repeat(batch["state"][:acting], draws, axis=0)
+    state = jnp.repeat(batch["state"], draws, axis=0)
     v_t, _ = pi0.cached_velocity(params, config, prefilled, state, t * noise + (1 - t) * actions, time)
     flow = jnp.mean(jnp.square(v_t - (noise - actions)))
 
     per_image = config.siglip.num_tokens
     tokens = [prefix.tokens[:, i * per_image : (i + 1) * per_image] for i in range(images.shape[0])]
-    auxiliary, parts = auxiliary_loss(trainable["auxiliary"], tokens, images, batch["cubes"], config)
-    target = target_loss(trainable["auxiliary"], read.taps[middle.key][0], normalise_positions(batch["target"]))
+    auxiliary, parts = auxiliary_loss(trainable["auxiliary"], tokens, images, batch["objects"], config)
+    target = target_loss(trainable["auxiliary"], read.taps[middle.key][0], normalise_positions(batch["meant"]))
     loss = flow + AUXILIARY_WEIGHT * auxiliary + TARGET_WEIGHT * target
     return loss, {"flow": flow, "target": target, **parts}

@@ -34,7 +34,6 @@ class PretrainSettings:
         steps: optimiser steps of the whole model.
         batch_size: frames per step.
         draws: flow draws per frame.
-        questions: frames per step, besides, that are only asked where the scene's other cube lies.
         peak_lr: AdamW's learning rate after warm-up; cosine to a hundredth of it.
         warmup_steps: linear warm-up.
         ema: decay of the averaged weights that are saved.
@@ -47,7 +46,6 @@ class PretrainSettings:
     steps: int = 1800
     batch_size: int = 64
     draws: int = 4
-    questions: int = 0
     peak_lr: float = 1e-3
     warmup_steps: int = 100
     ema: float = 0.998
@@ -120,7 +118,7 @@ def train_step(
     """One optimiser step; the noise depends on the seed and the step number alone."""
     key = jax.random.fold_in(jax.random.key(settings.seed + 1), state["step"])
     (_, parts), gradients = jax.value_and_grad(pretraining_loss, has_aux=True)(
-        state["trainable"], batch, key, config, settings.draws, settings.questions
+        state["trainable"], batch, key, config, settings.draws
     )
     updates, optimizer = _optimizer(settings).update(gradients, state["optimizer"], state["trainable"])
     trainable: Any = optax.apply_updates(state["trainable"], updates)
@@ -170,7 +168,7 @@ def pretrain(
     """
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / "state.npz"
-    weights = initial_weights(config, tokenizer, arrays.cubes.shape[1], settings.seed)
+    weights = initial_weights(config, tokenizer, arrays.objects.shape[1], settings.seed)
     if path.exists():
         state = load_state(initial_state(weights, settings), path)
     else:
@@ -179,7 +177,7 @@ def pretrain(
     first = int(state["step"])
     note = TextColumn("{task.fields[note]}")
     columns = (TextColumn("pretrain"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), note)
-    batches = arrays.batches(settings.batch_size, settings.seed, first, settings.questions)
+    batches = arrays.batches(settings.batch_size, settings.seed, first)
     with Progress(*columns) as progress, (directory / "log.csv").open("a") as log:
         bar = progress.add_task("pretrain", total=settings.steps, completed=first, note="")
         for step, batch in zip(range(first, settings.steps), batches, strict=False):
