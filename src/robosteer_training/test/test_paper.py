@@ -67,6 +67,15 @@ def test_every_number_of_the_paper_stands_in_a_line(arguments):
     assert not any(line.paper for line in tables.figure3(Lab(arguments.settings())).lines)
 
 
+def test_experiments_on_one_task_take_all_of_them_on_demand(arguments):
+    for every in (False, True):
+        settings = dataclasses.replace(arguments.settings(), tasks=numbers.TASKS, every_task=every)
+        for name in ("table3", "fig3", "fig5"):
+            table = EXPERIMENTS[name].table(Lab(settings))
+            assert tuple(table.columns) == (numbers.TASKS if every else numbers.TASKS[:1])
+            assert {column for line in table.lines for column in line.paper} == {numbers.TASKS[0]}
+
+
 def test_names_are_the_commands(arguments):
     assert set(re.findall(r"table\d|fig\d", Path(main.__code__.co_filename).read_text())) == set(EXPERIMENTS)
     with pytest.raises(RobosteerError, match="one twice"):

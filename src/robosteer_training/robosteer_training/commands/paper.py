@@ -48,6 +48,8 @@ class Arguments:
     """Directory of the results (Markdown, JSON, SVG)."""
     tasks: tuple[str, ...] = ()
     """Instructions instead of the paper's five; experiments on one task take the first."""
+    every_task: bool = False
+    """Table 3 and figures 3 and 5: try every task instead of the first alone."""
     unseen: str | None = None
     """Table 2: the instruction that is never taught."""
     variations: tuple[str, ...] = ("lighting", "form", "distractors")
@@ -98,6 +100,7 @@ class Arguments:
             self.rig,
             self.work,
             tasks=self.tasks or TASKS,
+            every_task=self.every_task,
             unseen=self.unseen or UNSEEN,
             variations=self.variations,
             demos=self.demos,

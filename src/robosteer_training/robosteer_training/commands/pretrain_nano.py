@@ -21,13 +21,15 @@ class Arguments:
     random."""
     disturbance: float = 0.03
     """Pushes on the joints that the expert corrects, rad/s (standard deviation)."""
-    steps: tuple[int, ...] = (2200, 1400)
+    vision_steps: int = 5000
+    """Steps in which the image encoder learns where things are, alone, before the first cycle."""
+    steps: tuple[int, ...] = (4000,)
     """Optimiser steps of each cycle of the learning rate."""
     batch_size: int = 64
     """Frames per step."""
     draws: int = 4
     """Flow draws (noise, time) per frame."""
-    peak_lr: tuple[float, ...] = (1e-3, 8e-4)
+    peak_lr: tuple[float, ...] = (1e-3,)
     """Learning rate after warm-up, of each cycle."""
     seed: int = 0
     """Seed of weights, batches and noise."""
@@ -51,6 +53,7 @@ def main(argv: list[str]) -> int:
         raise RobosteerError(f"--peak-lr: found {found} values, expected {expected}, one for each of --steps")
     cycles = tuple(
         PretrainSettings(
+            vision_steps=arguments.vision_steps,
             steps=steps,
             batch_size=arguments.batch_size,
             draws=arguments.draws,

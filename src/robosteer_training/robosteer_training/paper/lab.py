@@ -46,6 +46,7 @@ class LabSettings:
         rig: rig file of the environment.
         work: where everything is kept.
         tasks: instructions; the first one is the task of experiments on one task.
+        every_task: do experiments on one task with every task.
         unseen: instruction that is never taught.
         variations: changes of the conditions.
         demos: demonstrations per task.
@@ -66,6 +67,7 @@ class LabSettings:
     rig: Path
     work: Path
     tasks: tuple[str, ...] = TASKS
+    every_task: bool = False
     unseen: str = UNSEEN
     variations: tuple[str, ...] = ("lighting", "form", "distractors")
     demos: int = 20

@@ -61,16 +61,16 @@ def table2(lab: Lab) -> Table:
 
 def table3(lab: Lab) -> Table:
     """How heads are chosen, with controls, and which of their parts are trained."""
-    task, demos = lab.settings.tasks[0], lab.settings.demos
+    demos = lab.settings.demos
 
-    def trained(recipe: str, method: str, _column: str) -> Path:
+    def trained(recipe: str, method: str, task: str) -> Path:
         return lab.policy(recipe, [task], demos, [lab.selection(method, [task], demos)])
 
     lines = [Line("zero-shot", lambda _: lab.settings.base)]
     for method in ("knn", "cma", "reinforce", "random", "worst"):
-        lines.append(_line(f"steering, {method}", partial(trained, "steering", method), task, numbers.TABLE3))
-    lines += [_line(recipe, partial(trained, recipe, "knn"), task, numbers.TABLE3) for recipe in ("q-only", "q+mlp")]
-    return Table({task: (task, "")}, lines, "steering, knn")
+        lines.append(_line(f"steering, {method}", partial(trained, "steering", method), numbers.TABLE3))
+    lines += [_line(recipe, partial(trained, recipe, "knn"), numbers.TABLE3) for recipe in ("q-only", "q+mlp")]
+    return Table(_columns(lab), lines, "steering, knn")
 
 
 def table5(lab: Lab) -> Table:
@@ -89,42 +89,47 @@ def table5(lab: Lab) -> Table:
 
 def figure3(lab: Lab) -> Table:
     """More demonstrations; more steps."""
-    task, all_steps = lab.settings.tasks[0], lab.settings.training.steps
+    all_steps = lab.settings.training.steps
     lines = []
     for recipe in ("lora", "steering"):
-        paper = {20: 62.5 if recipe == "lora" else 72.5}
+        paper = {_name(recipe, 20): 62.5 if recipe == "lora" else 72.5}
         for demos in numbers.DEMONSTRATIONS:
-            make = partial(_adapted, lab, recipe, task, demos, all_steps)
-            lines.append(_line(f"{recipe}, {demos} demonstrations", make, task, {_name(recipe, 20): paper[20]}))
+            lines.append(_line(_name(recipe, demos), partial(_adapted, lab, recipe, demos, all_steps), paper))
         for steps in sorted({max(1, all_steps * i // 5) for i in (1, 2, 3, 4)}):
-            make = partial(_adapted, lab, recipe, task, lab.settings.demos, steps)
-            lines.append(_line(f"{recipe}, {steps} of {all_steps} steps", make, task, {}))
-    return Table({task: (task, "")}, lines, _name("lora", 20))
+            make = partial(_adapted, lab, recipe, lab.settings.demos, steps)
+            lines.append(_line(f"{recipe}, {steps} of {all_steps} steps", make))
+    return Table(_columns(lab), lines, _name("lora", 20))
 
 
 def figure5(lab: Lab) -> Table:
     """More heads, beside zero-shot and LoRA."""
-    task, demos = lab.settings.tasks[0], lab.settings.demos
+    demos = lab.settings.demos
     lines = [
-        _line("zero-shot", lambda _: lab.settings.base, task, {"zero-shot": 10.0}),
-        _line("LoRA", lambda _: lab.policy("lora", [task], demos), task, {"LoRA": 62.5}),
+        _line("zero-shot", lambda _: lab.settings.base, {"zero-shot": 10.0}),
+        _line("LoRA", lambda task: lab.policy("lora", [task], demos), {"LoRA": 62.5}),
     ]
     counts = {lab.heads(paper_heads): paper_heads for paper_heads in numbers.HEAD_COUNTS}
     for m, paper_heads in counts.items():
         every = paper_heads == numbers.TOTAL
         name = f"{m} heads" if not every else f"all {m} heads"
-        make = partial(_with_heads, lab, task, demos, None if every else m)
+        make = partial(_with_heads, lab, demos, None if every else m)
         value = numbers.FIGURE5.get(paper_heads)
-        lines.append(_line(name, make, task, {} if value is None else {name: value}))
-    return Table({task: (task, "")}, lines, "LoRA")
+        lines.append(_line(name, make, {} if value is None else {name: value}))
+    return Table(_columns(lab), lines, "LoRA")
 
 
-def _with_heads(lab: Lab, task: str, demos: int, m: int | None, _column: str) -> Path:
+def _columns(lab: Lab) -> dict[str, tuple[str, str]]:
+    """The paper's one task, or every task."""
+    tasks = lab.settings.tasks
+    return {task: (task, "") for task in (tasks if lab.settings.every_task else tasks[:1])}
+
+
+def _with_heads(lab: Lab, demos: int, m: int | None, task: str) -> Path:
     selection = lab.selection("all" if m is None else "knn", [task], demos, m)
     return lab.policy("steering", [task], demos, [selection])
 
 
-def _adapted(lab: Lab, recipe: str, task: str, demos: int, steps: int, _column: str) -> Path:
+def _adapted(lab: Lab, recipe: str, demos: int, steps: int, task: str) -> Path:
     selections: Sequence[Path] = [lab.selection("knn", [task], demos)] if recipe == "steering" else []
     return lab.policy(recipe, [task], demos, selections, steps=steps)
 
@@ -137,7 +142,6 @@ def _three(row: str) -> dict[str, float]:
     return dict(zip(numbers.TASKS, numbers.TABLE5[row], strict=False))
 
 
-def _line(name: str, policy: Callable[[str], Path], task: str, paper: Mapping[str, float]) -> Line:
-    """A line of one task; the paper's number belongs to its own task only."""
-    known = {task: paper[name]} if name in paper and task == numbers.TASKS[0] else {}
-    return Line(name, policy, known)
+def _line(name: str, policy: Callable[[str], Path], paper: Mapping[str, float] | None = None) -> Line:
+    """A line of experiments on one task, the paper's first."""
+    return Line(name, policy, {numbers.TASKS[0]: paper[name]} if paper and name in paper else {})
