@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from robosteer_training.nano.recipe import Recipe
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,31 +42,40 @@ class Arguments:
     jobs: int = 2
     """Processes that make demonstrations."""
 
+    def recipe(self) -> Recipe:
+        """What decides the weights.
+
+        Raises:
+            RobosteerError: not one learning rate for each cycle.
+        """
+        from robosteer_rig.errors import RobosteerError
+        from robosteer_training.nano.pretrain import PretrainSettings
+        from robosteer_training.nano.recipe import Recipe
+
+        found, expected = len(self.peak_lr), len(self.steps)
+        if found != expected:
+            raise RobosteerError(f"--peak-lr: found {found} values, expected {expected}, one for each of --steps")
+        cycles = tuple(
+            PretrainSettings(
+                vision_steps=self.vision_steps,
+                steps=steps,
+                batch_size=self.batch_size,
+                draws=self.draws,
+                peak_lr=peak_lr,
+                seed=self.seed + 10 * number,
+            )
+            for number, (steps, peak_lr) in enumerate(zip(self.steps, self.peak_lr, strict=True))
+        )
+        return Recipe(self.episodes, self.disturbance, self.demonstration_seed, cycles)
+
 
 def main(argv: list[str]) -> int:
     """Entry point of `robosteer pretrain-nano`."""
     import tyro
 
     arguments = tyro.cli(Arguments, args=argv, prog="robosteer pretrain-nano")
-    from robosteer_rig.errors import RobosteerError
-    from robosteer_training.nano.pretrain import PretrainSettings
-    from robosteer_training.nano.recipe import Recipe, make_nano
+    from robosteer_training.nano.recipe import make_nano
 
-    found, expected = len(arguments.peak_lr), len(arguments.steps)
-    if found != expected:
-        raise RobosteerError(f"--peak-lr: found {found} values, expected {expected}, one for each of --steps")
-    cycles = tuple(
-        PretrainSettings(
-            vision_steps=arguments.vision_steps,
-            steps=steps,
-            batch_size=arguments.batch_size,
-            draws=arguments.draws,
-            peak_lr=peak_lr,
-            seed=arguments.seed + 10 * number,
-        )
-        for number, (steps, peak_lr) in enumerate(zip(arguments.steps, arguments.peak_lr, strict=True))
-    )
-    recipe = Recipe(arguments.episodes, arguments.disturbance, arguments.demonstration_seed, cycles)
-    make_nano(recipe, arguments.rig, arguments.work, arguments.out, arguments.jobs)
+    make_nano(arguments.recipe(), arguments.rig, arguments.work, arguments.out, arguments.jobs)
     print(f"written to {arguments.out}")
     return 0

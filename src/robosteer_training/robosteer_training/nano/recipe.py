@@ -8,9 +8,10 @@ from pathlib import Path
 from robosteer_model.checkpoint import Checkpoint, save_checkpoint
 from robosteer_model.transforms import Transforms
 from robosteer_rig.rig import Rig, load_rig
+from robosteer_training.files import json_digest
 from robosteer_training.nano.batches import compute_norm_stats, prepare
-from robosteer_training.nano.config import BASE_TASKS, nano_config
-from robosteer_training.nano.demonstrations import load_demonstrations, make_demonstrations
+from robosteer_training.nano.config import BASE_TASKS, OBJECTS, nano_config
+from robosteer_training.nano.demonstrations import RANDOMISED_EVERY, load_demonstrations, make_demonstrations
 from robosteer_training.nano.pretrain import PretrainSettings, pretrain, to_bfloat16
 from robosteer_training.nano.vocabulary import train_tokenizer
 
@@ -32,6 +33,11 @@ class Recipe:
     disturbance: float
     seed: int
     cycles: tuple[PretrainSettings, ...]
+
+    def digest(self) -> str:
+        """Of everything that decides the weights and can be written down, the tasks and what is looked at included."""
+        told = [dataclasses.asdict(self), BASE_TASKS, OBJECTS, RANDOMISED_EVERY, nano_config().to_json()]
+        return json_digest(told)
 
 
 def action_convention(rig: Rig) -> dict[str, object]:
@@ -84,6 +90,7 @@ def make_nano(recipe: Recipe, rig_path: Path, work: Path, out: Path, jobs: int) 
         provenance={
             "command": "robosteer pretrain-nano",
             "recipe": dataclasses.asdict(recipe),
+            "recipe_digest": recipe.digest(),
             "tasks": list(BASE_TASKS),
             "frames": len(demonstrations.state),
             "episodes_kept": int(demonstrations.episode[-1]) + 1,
