@@ -229,6 +229,18 @@ def _write(root: Path, checkpoint: Checkpoint, value_level: bool) -> None:
     (root / MANIFEST_FILE).write_text(_manifest_text(checkpoint, file_digests(root)))
 
 
+def check_free(path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
+    """The absolute path of a checkpoint to be written; ask before long work.
+
+    Raises:
+        ModelError: something is there, and it may not be replaced, or is a link.
+    """
+    target = Path(path).expanduser().absolute()
+    if target.is_symlink() or (target.exists() and not overwrite):
+        raise ModelError(f"checkpoint: found something at {target}, expected a free name; remove it or choose another")
+    return target
+
+
 def save_checkpoint(
     path: str | os.PathLike[str], checkpoint: Checkpoint, *, overwrite: bool = False, value_level: bool = False
 ) -> Path:
@@ -249,9 +261,7 @@ def save_checkpoint(
         ModelError: when it exists already, the parameters do not fit the config, or the disk is full; what stood
             there before is intact.
     """
-    target = Path(path).expanduser().absolute()
-    if target.is_symlink() or (target.exists() and not overwrite):
-        raise ModelError(f"checkpoint: found something at {target}, expected a free name; remove it or choose another")
+    target = check_free(path, overwrite=overwrite)
     _check_tree(checkpoint)
     partial = target.with_name(target.name + ".partial")
     _remove(partial)

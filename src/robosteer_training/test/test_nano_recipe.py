@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from robosteer_model.checkpoint import load_checkpoint
+from robosteer_model.errors import ModelError
 from robosteer_model.params import flatten
 from robosteer_rig.errors import RobosteerError
 from robosteer_training.commands.pretrain_nano import Arguments, main
@@ -30,8 +31,14 @@ def test_the_weights_that_come_with_us_are_those_of_the_commands_defaults(tmp_pa
 def test_another_recipe_has_another_digest(tmp_path):
     digests = {Arguments(tmp_path, RIG, **change).recipe().digest() for change in ({}, {"seed": 1}, {"episodes": 3})}
     assert len(digests) == 3
-    with pytest.raises(RobosteerError, match="--peak-lr: found 1 values, expected 2"):
-        Arguments(tmp_path, RIG, steps=(1, 2)).recipe()
+    with pytest.raises(RobosteerError, match="--peak-lr: found 2 values, expected 3"):
+        Arguments(tmp_path, RIG, steps=(1, 2, 3)).recipe()
+
+
+def test_a_taken_place_is_refused_before_anything_is_made(tmp_path):
+    with pytest.raises(ModelError, match="expected a free name"):
+        main([f"--out={tmp_path}", f"--rig={RIG}", f"--work={tmp_path / 'work'}"])
+    assert not (tmp_path / "work").exists()
 
 
 def _make(work, out):

@@ -35,7 +35,7 @@ class PretrainSettings:
         batch_size: frames per step.
         draws: flow draws per frame.
         peak_lr: AdamW's learning rate after warm-up; cosine to a hundredth of it.
-        warmup_steps: linear warm-up.
+        warmup_steps: linear warm-up; at most a tenth of the steps.
         ema: decay of the averaged weights that are saved.
         save_interval: steps between saved states.
         seed: of weights, batches and noise.
@@ -55,6 +55,7 @@ class PretrainSettings:
 
 def make_optimizer(peak_lr: float, warmup_steps: int, steps: int) -> optax.GradientTransformation:
     """AdamW with warm-up, cosine decay to a hundredth and global-norm clipping."""
+    warmup_steps = min(warmup_steps, steps // 10)
     schedule = optax.warmup_cosine_decay_schedule(0.0, peak_lr, warmup_steps, steps, peak_lr / 100)
     return optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(schedule, b1=0.9, b2=0.95, weight_decay=1e-4))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from robosteer_model.checkpoint import Checkpoint, save_checkpoint
+from robosteer_model.checkpoint import Checkpoint, check_free, save_checkpoint
 from robosteer_model.transforms import Transforms
 from robosteer_rig.rig import Rig, load_rig
 from robosteer_training.files import json_digest
@@ -58,7 +58,11 @@ def make_nano(recipe: Recipe, rig_path: Path, work: Path, out: Path, jobs: int) 
         work: keeps shards and training state.
         out: checkpoint directory.
         jobs: processes that make demonstrations.
+
+    Raises:
+        ModelError: `out` is taken; said before hours of work, not after.
     """
+    check_free(out)
     rig = load_rig(rig_path)
     shards = make_demonstrations(
         work / "demonstrations",
