@@ -30,6 +30,7 @@ DTYPES: dict[str, np.dtype] = {
 }
 # Written chunks stay this small, so that readers never hold more than one of them besides the model.
 CHUNK_BYTES = 64 * 1024 * 1024
+COMMIT_FILE, COMMITTED = "commit_success.txt", "Checkpoint commit was successful"
 MAX_LEAVES = 10_000
 
 
@@ -214,3 +215,7 @@ def write_tree(params: Path, tree: Mapping[str, Any], *, value_level: bool = Fal
     handler = ocp.PyTreeCheckpointHandler(multiprocessing_options=alone)
     with everything_awaited(), ocp.Checkpointer(handler, multiprocessing_options=alone) as checkpointer:
         checkpointer.save(params.absolute(), item, save_args=save_args)
+    # orbax notes here where it wrote: a temporary place on this machine, which a checkpoint given away need not tell.
+    commit = params / COMMIT_FILE
+    if commit.exists():
+        commit.write_text(COMMITTED)

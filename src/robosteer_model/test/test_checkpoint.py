@@ -2,7 +2,8 @@
 
 Pins: a checkpoint is exactly what was saved (dtypes too), with and without the `value` level, in the layout that openpi
 reads; leaves are never silently dropped (openpi drops LoRA leaves when the config has none); a crash while saving
-leaves no half-written checkpoint under the final name; provenance survives; loading needs the model's size once.
+leaves no half-written checkpoint under the final name; a checkpoint that tells the directories of the machine that
+wrote it; provenance survives; loading needs the model's size once.
 """
 
 import dataclasses
@@ -53,6 +54,12 @@ def test_layout_is_openpis(saved):
     assert (saved / "assets/droid/norm_stats.json").is_file()
     keys = json.loads((saved / "params/_METADATA").read_text())["tree_metadata"]
     assert all(entry["key_metadata"][0]["key"] == "params" for entry in keys.values())
+
+
+def test_no_file_tells_where_it_was_written(saved):
+    place = str(saved.parent).encode()
+    assert (saved / "params/commit_success.txt").is_file()
+    assert not [path for path in saved.rglob("*") if path.is_file() and place in path.read_bytes()]
 
 
 def test_orbax_itself_reads_it(saved):
