@@ -69,15 +69,16 @@ class Environment(Protocol):
         """Set the scene up, arm in the ready pose, and return its first frame."""
         ...
 
-    def step(self, joint_velocity: np.ndarray, gripper: float) -> Frame:
+    def step(self, joint_velocity: np.ndarray, gripper: float, *, look: bool = True) -> Frame:
         """Hold a command for one control period.
 
         Args:
             joint_velocity: (7,) rad/s.
             gripper: 0 open ... 1 closed.
+            look: whether the frame's images are wanted; drawing them costs more than the rest of the step.
 
         Returns:
-            The frame after the period.
+            The frame after the period, without images if nobody looks.
         """
         ...
 

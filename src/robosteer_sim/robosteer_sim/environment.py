@@ -81,12 +81,13 @@ class CellEnvironment:
         self._steps = 0
         return self._frame()
 
-    def step(self, joint_velocity: np.ndarray, gripper: float) -> Frame:
+    def step(self, joint_velocity: np.ndarray, gripper: float, *, look: bool = True) -> Frame:
         """Hold a command for one control period of the rig.
 
         Args:
             joint_velocity: (7,) rad/s.
             gripper: 0 open ... 1 closed.
+            look: whether to draw the images.
 
         Raises:
             RobosteerError: for a command of another length or with values that are not finite.
@@ -101,7 +102,7 @@ class CellEnvironment:
         while self.physics.time_s < end_s:
             self.physics.step(command, float(gripper))
             self.judge.observe(self.physics.look())
-        return self._frame()
+        return self._frame(look)
 
     @property
     def success(self) -> bool:
@@ -152,15 +153,16 @@ class CellEnvironment:
         """Free the renderer."""
         self._cameras.close()
 
-    def _frame(self) -> Frame:
-        images = {name: prepare(self._cameras.render(name), self._rig.cameras[name]) for name in self._names}
+    def _frame(self, look: bool = True) -> Frame:
+        names = self._names if look else ()
+        images = {name: prepare(self._cameras.render(name), self._rig.cameras[name]) for name in names}
         return Frame(
             stamp_ns=round(self._steps * 1e9 / self._rig.action.rate_hz),
             images=images,
             joint_position=self.physics.joint_position,
             joint_velocity=self.physics.joint_velocity,
             gripper_position=self.physics.gripper_position,
-            ages_ns=dict.fromkeys((*self._names, JOINT_STATE, GRIPPER_STATE), 0),
+            ages_ns=dict.fromkeys((*names, JOINT_STATE, GRIPPER_STATE), 0),
         )
 
 

@@ -151,6 +151,27 @@ def test_a_trial_measures_motion_time_and_failure(cell, tmp_path):
         assert film.height >= 128
 
 
+def test_a_trial_draws_what_the_policy_sees_and_nothing_else(cell):
+    """Drawing is most of a trial's time, and the policy looks once per executed chunk."""
+    rig, seen = load_rig(RIG), []
+
+    class Looking(Drift):
+        def infer(self, raw_observation, noise=None):
+            seen.append(raw_observation["observation/wrist_image_left"])
+            return super().infer(raw_observation, noise)
+
+    drawn, step = [], cell.step
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cell, "step", lambda *a, look: drawn.append(look) or step(*a, look=look))
+        unfilmed = run_trial(Looking(), cell, Scene(TASK, 19, 0), rig, (3, 8), Manner(3, 0.6))
+    assert drawn == [False, False, True] * 3
+    frames = []
+    filmed = run_trial(Looking(), cell, Scene(TASK, 19, 0), rig, (3, 8), Manner(3, 0.6), frames=frames)
+    assert unfilmed == filmed
+    assert all(frame.images for frame in frames)
+    np.testing.assert_array_equal(seen[:3], seen[3:])
+
+
 def test_the_joints_ends_count(cell):
     rig = load_rig(RIG)
     frame = cell.reset(Scene(TASK, 0, 0))

@@ -107,7 +107,8 @@ def run_trial(
         action = chunk[step % every]
         velocity = np.clip(action[:7], -1, 1) * unit
         meter.note(action, velocity, frame)
-        frame = environment.step(velocity, float(np.clip(action[7], 0, 1)))
+        look = frames is not None or (step + 1) % every == 0
+        frame = environment.step(velocity, float(np.clip(action[7], 0, 1)), look=look)
         if environment.success:
             return Trial(scene, True, (step + 1) / rate_hz, motion=meter.result())
     if frames is not None:
