@@ -20,7 +20,7 @@ from robosteer_training.paper import numbers, tables
 from robosteer_training.paper.lab import Lab
 from robosteer_training.paper.result import Cell, Result
 from robosteer_training.paper.run import EXPERIMENTS, run
-from robosteer_training.paper.success import Table
+from robosteer_training.paper.success import Table, only
 from robosteer_training.scripted_dataset import demonstration_scene, make_dataset
 
 RIG = Path(__file__).parents[2] / "robosteer_bringup" / "config" / "rigs" / "sim_panda.yaml"
@@ -75,6 +75,15 @@ def test_experiments_on_one_task_take_all_of_them_on_demand(arguments):
             table = EXPERIMENTS[name].table(Lab(settings))
             assert tuple(table.columns) == (numbers.TASKS if every else numbers.TASKS[:1])
             assert {column for line in table.lines for column in line.paper} == {numbers.TASKS[0]}
+
+
+def test_chosen_lines_keep_the_one_that_they_are_compared_with(arguments):
+    table = tables.table3(Lab(arguments.settings()))
+    assert only(table, ()) is table
+    lines = [line.name for line in only(table, ("q*", "steering, worst")).lines]
+    assert lines == ["steering, knn", "steering, worst", "q-only", "q+mlp"]
+    with pytest.raises(RobosteerError, match=r"--lines: found 'Q\*', expected a pattern of some of \['zero-shot'"):
+        only(table, ("steering*", "Q*"))
 
 
 def test_names_are_the_commands(arguments):

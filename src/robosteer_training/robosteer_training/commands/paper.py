@@ -50,6 +50,8 @@ class Arguments:
     """Instructions instead of the paper's five; experiments on one task take the first."""
     every_task: bool = False
     """Table 3 and figures 3 and 5: try every task instead of the first alone."""
+    lines: tuple[str, ...] = ()
+    """Only the rows of success tables whose names match, such as "steering*" (the row of comparison always)."""
     unseen: str | None = None
     """Table 2: the instruction that is never taught."""
     variations: tuple[str, ...] = ("lighting", "form", "distractors")
@@ -101,6 +103,7 @@ class Arguments:
             self.work,
             tasks=self.tasks or TASKS,
             every_task=self.every_task,
+            lines=self.lines,
             unseen=self.unseen or UNSEEN,
             variations=self.variations,
             demos=self.demos,

@@ -47,6 +47,7 @@ class LabSettings:
         work: where everything is kept.
         tasks: instructions; the first one is the task of experiments on one task.
         every_task: do experiments on one task with every task.
+        lines: patterns of the lines to measure; empty for all.
         unseen: instruction that is never taught.
         variations: changes of the conditions.
         demos: demonstrations per task.
@@ -68,6 +69,7 @@ class LabSettings:
     work: Path
     tasks: tuple[str, ...] = TASKS
     every_task: bool = False
+    lines: tuple[str, ...] = ()
     unseen: str = UNSEEN
     variations: tuple[str, ...] = ("lighting", "form", "distractors")
     demos: int = 20

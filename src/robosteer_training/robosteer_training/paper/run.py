@@ -16,7 +16,7 @@ from robosteer_model.transforms import Transforms
 from robosteer_training.paper import analyses, numbers, tables
 from robosteer_training.paper.lab import Lab
 from robosteer_training.paper.result import Result
-from robosteer_training.paper.success import Table, measure
+from robosteer_training.paper.success import Table, measure, only
 
 WILSON = "95 % Wilson interval"
 
@@ -146,7 +146,11 @@ def run(name: str, lab: Lab, out: Path, command: str) -> Result:
 
 def _fill(told: Experiment, lab: Lab, result: Result, out: Path) -> None:
     if told.table is not None:
-        measure(lab, told.table(lab), result, lambda r: r.save(out))
+        table = told.table(lab)
+        chosen = only(table, lab.settings.lines)
+        left_out = [line.name for line in table.lines if line not in chosen.lines]
+        result.differs += [f"Not tried: {'; '.join(left_out)}."] if left_out else []
+        measure(lab, chosen, result, lambda r: r.save(out))
     elif told.analysis is not None:
         told.analysis(lab, result)
         result.whole = True
@@ -194,6 +198,9 @@ def common_differences(lab: Lab, told: Experiment) -> list[str]:
         texts.append(f"Tasks: {', '.join(s.tasks)} instead of the paper's five.")
     if told.table is not None:
         t = s.training
+        texts.append(
+            "Every policy is trained once: intervals and p-values are about trials, not about other seeds of training."
+        )
         texts.append(f"Trials: {s.cells} cells × {len(s.seeds)} seeds instead of 40 cells once.")
         texts.append(
             f"Training: {t.steps} steps of {t.batch_size} frames, {t.flow_draws} flow draws each, at a peak learning "

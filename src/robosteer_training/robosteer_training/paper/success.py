@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 
+from robosteer_rig.errors import RobosteerError
 from robosteer_training.evaluation.comparison import compare
 from robosteer_training.evaluation.result import Evaluation
 from robosteer_training.evaluation.statistics import wilson_interval
@@ -45,6 +47,26 @@ class Table:
     columns: Mapping[str, tuple[str, str]]
     lines: Sequence[Line]
     reference: str
+
+
+def only(table: Table, patterns: Sequence[str]) -> Table:
+    """The lines whose names match, and the one that they are compared with; all without patterns.
+
+    Args:
+        table: every line.
+        patterns: as of file names, such as "steering*".
+
+    Raises:
+        RobosteerError: for a pattern that no line matches.
+    """
+    names = [line.name for line in table.lines]
+    for pattern in patterns:
+        if not any(fnmatchcase(name, pattern) for name in names):
+            raise RobosteerError(f"--lines: found {pattern!r}, expected a pattern of some of {names}")
+    if not patterns:
+        return table
+    wanted = [line for line in table.lines if any(fnmatchcase(line.name, p) for p in (*patterns, table.reference))]
+    return dataclasses.replace(table, lines=wanted)
 
 
 def measure(lab: Lab, table: Table, result: Result, saved: Callable[[Result], None]) -> None:
