@@ -1,7 +1,8 @@
 """Watchdog, gripper decisions and homing, without ROS.
 
 Regressions pinned: a watchdog that tripped while the arm stood still; one that braked harder than the arm's jerk limit;
-a gripper that chattered around one half; a goal per message that an action server could not keep up with.
+one that was not scheduled itself and braked under a guard that had spoken all the time; a gripper that chattered around
+one half; a goal per message that an action server could not keep up with.
 """
 
 import itertools
@@ -54,6 +55,33 @@ def test_silence_at_rest_and_garbage_do_not_trip():
     dog.hear([1.0] * 6, 0)
     assert dog.tick(10**12) is None
     assert dog.ready
+
+
+def test_a_watchdog_that_was_not_scheduled_reads_first_and_judges_then():
+    dog = Watchdog(limits(), 0.05)
+    dog.hear(np.ones(7), 0)
+    assert dog.tick(10 * MS) is None
+    assert dog.tick(210 * MS) is None, "what the guard said in these 200 ms still waits to be read: timers come first"
+    dog.hear(np.ones(7), 210 * MS)
+    for at_ms in range(220, 270, 10):
+        assert dog.tick(at_ms * MS) is None
+    assert dog.tick(270 * MS) is not None, "nothing waited, so the guard is dead"
+
+
+def test_a_watchdog_is_needed_until_the_arm_rests():
+    dog = Watchdog(limits(), 0.05)
+    assert not dog.needed
+    dog.hear(np.ones(7), 0)
+    assert dog.needed
+    dog.hear(np.zeros(7), 10 * MS)
+    assert not dog.needed
+    dog.hear(np.ones(7), 20 * MS)
+    now = 30 * MS
+    while dog.state is not Watch.TRIPPED:
+        assert dog.needed
+        dog.tick(now)
+        now += 10 * MS
+    assert not dog.needed
 
 
 BINARY = GripRules()

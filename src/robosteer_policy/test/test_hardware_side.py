@@ -1,6 +1,7 @@
 """What stands in for hardware: a velocity controller that latches, a controller manager's parameters, an impedance arm.
 
-Regressions pinned: after the guard's SIGKILL a controller without a timeout went on for ever; the guard called the
+Regressions pinned: after the guard's SIGKILL a controller without a timeout went on for ever; so it did when the
+launcher, which ends everything once the guard is gone, ended the watchdog before it had braked; the guard called the
 watchdog a rival; a limiter was believed because somebody had said so; the impedance target of a resting arm drifted.
 """
 
@@ -18,6 +19,7 @@ from .panda import READY, RIG
 from .test_guard_node import GUARD, PATIENT
 
 WATCHDOG = "robosteer_policy.nodes.watchdog"
+COMMANDS = "/joint_velocity_controller/commands"
 # A controller manager's parameters, and nothing else of it.
 MANAGER = """
 import rclpy
@@ -69,6 +71,23 @@ def test_the_watchdog_brakes_a_controller_that_latches_and_the_guard_needs_it(wo
     probe.until(lambda: probe.call(probe.arming, SetBool.Request(data=True)).message == tripped, "the refusal")
     assert probe.call(reset, Trigger.Request()).success
     probe.arm()
+
+
+def test_a_watchdog_that_is_ended_together_with_the_guard_brakes_first(world, probe):
+    guard, dog = world.start_node(GUARD, source="teleop", **PATIENT), world.start_node(WATCHDOG, rig=str(RIG), timeout_s=1.0)
+    probe.arm()
+    probe.until(lambda: len(probe.node.get_publishers_info_by_topic(COMMANDS)) == 2, "guard and watchdog")
+    probe.drive_until(lambda: probe.moving(1.0 - 1e-9), "motion", [1.0] * 7, "teleop")
+    killed = time.monotonic()
+    os.kill(guard.pid, signal.SIGKILL)
+    dog.send_signal(signal.SIGINT)
+    probe.until(lambda: dog.poll() is not None, "the watchdog's end")
+    probe.spin(0.1)
+    assert dog.returncode == 0
+    last = [v for t, v in probe.commands if t >= killed]
+    assert len(last) > 20
+    assert not np.abs(last[-20:]).any(), "the controller would hold the last command for ever"
+    assert np.abs(np.diff([v[1] for v in last])).max() <= 7.5 * 0.01 + 1e-9
 
 
 def test_the_guard_arms_only_when_the_limiter_is_read_back(world, probe):

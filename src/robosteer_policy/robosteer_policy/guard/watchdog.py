@@ -37,7 +37,9 @@ class Watchdog:
         self._timeout_ns = int(timeout_s * 1e9)
         self._velocity = np.zeros(limits.size)
         self._acceleration = np.zeros(limits.size)
+        self._period_ns = int(limits.period_s * 1e9)
         self._heard_ns: int | None = None
+        self._ticked_ns: int | None = None
         self.state = Watch.WATCHING
         self.reason = "no command yet"
 
@@ -45,6 +47,11 @@ class Watchdog:
     def ready(self) -> bool:
         """Whether it would act."""
         return self.state is Watch.WATCHING
+
+    @property
+    def needed(self) -> bool:
+        """Whether the controller would go on moving if both the guard and the watchdog were gone now."""
+        return self.state is not Watch.TRIPPED and bool(self._velocity.any())
 
     @property
     def braked(self) -> bool:
@@ -59,7 +66,10 @@ class Watchdog:
 
     def tick(self, now_ns: int) -> np.ndarray | None:
         """One period: the velocity to publish instead of the guard's, (n,) rad/s, or None."""
-        if self.state is Watch.WATCHING and self._dead(now_ns):
+        gap_ns = 0 if self._ticked_ns is None else now_ns - self._ticked_ns
+        self._ticked_ns = now_ns
+        # What the guard said while this process was not scheduled still waits to be read: timers come first.
+        if self.state is Watch.WATCHING and self._dead(now_ns - max(gap_ns - self._period_ns, 0)):
             self.state = Watch.BRAKING
             self.reason = f"the guard fell silent at {np.abs(self._velocity).max():.2f} rad/s"
         if self.state is Watch.WATCHING:

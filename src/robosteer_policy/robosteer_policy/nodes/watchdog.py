@@ -29,6 +29,10 @@ from robosteer_rig.errors import RobosteerError
 from robosteer_rig.rig import load_rig
 
 SCHEMA = "robosteer.watchdog/1"
+# When it is asked to end it stays for as long as the arm moves, at most so long, s.
+LONGEST_FAREWELL_S = 4.0
+# Periods of zeros before it ends then: the controller's subscription is best effort.
+LAST_ZEROS = 50
 PARAMETERS = (
     Parameter("rig", "", "path of the rig file"),
     Parameter("rate_hz", 100.0, "of the braking, Hz"),
@@ -80,6 +84,7 @@ class WatchdogNode(StoppableNode):
             self._switch = ControllerSwitch(self, values["controller_manager"], values["controller"])
         self._hardware = rig.name
         self._shown = Watch.WATCHING
+        self._period_s = limits.period_s
         self._command = self.create_publisher(Float64MultiArray, rig.arm.command_topic, RELIABLE)
         self._status = self.create_publisher(String, WATCHDOG_TOPIC, RELIABLE)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", RELIABLE)
@@ -134,6 +139,27 @@ class WatchdogNode(StoppableNode):
         self._watchdog.reset()
         response.success, response.message = True, self._watchdog.reason
         return response
+
+    def finish(self) -> None:
+        """Stay until the arm rests: whoever ends this node may do so because the guard has just died.
+
+        A launcher ends everything as soon as one process is gone, which is sooner than silence can be noticed.
+        """
+        end_s = time.monotonic() + LONGEST_FAREWELL_S
+        braking = self._watchdog.needed
+        while self._watchdog.needed and time.monotonic() < end_s:
+            self._take_waiting()
+            self._tick()
+            time.sleep(self._period_s)
+        for _ in range(LAST_ZEROS if braking and self._watchdog.braked else 0):
+            self._tick()
+            time.sleep(self._period_s)
+
+    def _take_waiting(self) -> None:
+        """Read what has arrived, without the executor, which has ended."""
+        with self._subscription.handle:
+            while (taken := self._subscription.handle.take_message(self._subscription.msg_type, False)) is not None:
+                self._on_command(taken[0])
 
 
 def main() -> int:
