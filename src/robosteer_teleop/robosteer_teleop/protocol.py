@@ -281,19 +281,31 @@ def decode_image(data: bytes) -> ImageMessage:
     return ImageMessage(camera, seq, time_s, data[IMAGE_HEADER_SIZE:])
 
 
+def _finite(digits: str) -> float:
+    """A number of a message. Python reads 1e999 as infinity, and has whole numbers that no float can hold."""
+    number = float(digits)
+    if not math.isfinite(number):
+        raise ProtocolError(f"message: found {digits[:40]}, expected finite numbers")
+    return number
+
+
+def _whole(digits: str) -> int:
+    _finite(digits)
+    return int(digits)
+
+
 def decode_json(text: str) -> dict[str, Any]:
     """Read a JSON message: an object with a `type` string.
 
     Raises:
-        ProtocolError: for anything else, numbers that are not finite included.
+        ProtocolError: for anything else, numbers that are not finite and text that is no Unicode included.
     """
-
-    def refuse(name: str) -> Any:
-        raise ProtocolError(f"message: found {name}, expected finite numbers")
-
     try:
-        message = json.loads(text, parse_constant=refuse)
-    except (json.JSONDecodeError, RecursionError) as error:
+        message = json.loads(text, parse_constant=_finite, parse_float=_finite, parse_int=_whole)
+        json.dumps(message, ensure_ascii=False).encode()  # half of a surrogate pair could not be answered or logged
+    except ProtocolError:
+        raise
+    except (ValueError, RecursionError) as error:
         raise ProtocolError(f"message: not JSON ({error})") from error
     if not isinstance(message, dict) or not isinstance(message.get("type"), str):
         raise ProtocolError("message: expected a JSON object with a type")

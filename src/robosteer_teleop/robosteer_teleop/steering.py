@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -54,6 +55,7 @@ class Steering:
         self._pressed: set[str] = set()
         self._ray = np.eye(3)
         self._count = -1
+        self._connected_s = -math.inf
         self._frame: ReceivedFrame | None = None
         self._engaged = False
         self._limiter_cue_s = 0.0
@@ -74,6 +76,7 @@ class Steering:
         if kind is LinkEventKind.OPERATOR_CONNECTED:
             self.operator, self.operator_gone_s = True, None
             self._buttons, self._pressed = ButtonReader(), set()
+            self._connected_s = event.time_s
             self.core.connect()
         elif kind is LinkEventKind.OPERATOR_DISCONNECTED:
             self.operator, self.operator_gone_s = False, event.time_s
@@ -107,6 +110,10 @@ class Steering:
         if received is None or received.count == self._count:
             return
         self._count, self._frame = received.count, received
+        if received.received_s < self._connected_s:
+            # Of the connection before: by its number all frames of the new one would be late.
+            self.core.skip(received.raw, received.received_s)
+            return
         self.core.frame(received.frame, received.raw, received.received_s)
         self._read_buttons(received.received_s)
 

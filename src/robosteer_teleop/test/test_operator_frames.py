@@ -119,10 +119,11 @@ def nan_frame():
         ('{"type":"teleport"}', Close.MALFORMED),
         ('{"type":"command","name":"format_disk"}', Close.MALFORMED),
         ('{"type":"session","state":"started"}', Close.MALFORMED),
+        ('{"type":"pong","id":1,"client_s":1e999}', Close.MALFORMED),
         (b"\1" * 5000, 1009),
         ("x" * 5000, 1009),
     ],
-    ids=range(10),
+    ids=range(11),
 )
 def test_what_no_honest_client_sends_ends_the_connection(server, operator, watch, data, code):
     arrive(server, operator)

@@ -136,7 +136,17 @@ def test_images_round_trip(camera, seq, time_s, jpeg):
     assert (message.camera, message.seq, message.time_s, message.jpeg) == (camera, seq % 2**32, time_s, jpeg)
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"type":1}', '{"type":"x","a":NaN}', "[" * 100_000, '{"type":"x"'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "[]", "{}", '{"type":1}', '{"type":"x","a":NaN}', "[" * 100_000, '{"type":"x"'),
+        '{"type":"pong","id":1,"client_s":1e999}',
+        '{"type":"pong","id":1,"client_s":' + "9" * 400 + "}",
+        '{"type":"pong","id":1,"client_s":' + "9" * 4500 + "}",
+        '{"type":"hello","code":"\\ud800"}',
+    ],
+    ids=range(11),
+)
 def test_json_that_is_no_message_is_refused(text):
     with pytest.raises(ProtocolError):
         decode_json(text)

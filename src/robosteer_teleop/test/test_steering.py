@@ -1,7 +1,7 @@
 """From the link to the core and the recorder, without sockets and ROS; the pose log and its replay.
 
 Pins: a fault event that does not open the clutch; a recentring that does not void the alignment; a reconnection whose
-frame numbers start again and are taken for late ones; a button read twice or, on a busy machine, not at
+frame numbers start again and are taken for late ones, or are so after a last frame of the old connection; a button read twice or, on a busy machine, not at
 all; a replay that differs in one bit; a frame that is missing in the log.
 """
 
@@ -99,6 +99,18 @@ def test_a_reconnection_starts_counting_again():
     link.event(LinkEventKind.OPERATOR_CONNECTED)
     link.seq = -1
     assert not link.run(0.1, squeeze=1.0).engaged
+    assert link.engage().engaged
+
+
+def test_the_last_frame_of_an_old_connection_does_not_make_the_new_one_late():
+    link = Link()
+    link.seq = 5000
+    last = PoseFrame(seq=5001, send_time=1.0, frame_time=1.0, flags=LIVE, position=tuple(hand_at(link.offset)))
+    unread = ReceivedFrame(last, link.now + 0.001, 1, "s", True, 0.01, last.encode())
+    link.now, link.seq, link.count = link.now + 0.002, -1, 1
+    link.event(LinkEventKind.OPERATOR_DISCONNECTED)
+    link.event(LinkEventKind.OPERATOR_CONNECTED)
+    link.steering.frames([unread], unread)  # a busy machine reads events and frames later, and events first
     assert link.engage().engaged
 
 
