@@ -74,7 +74,8 @@ def test_the_watchdog_brakes_a_controller_that_latches_and_the_guard_needs_it(wo
 
 
 def test_a_watchdog_that_is_ended_together_with_the_guard_brakes_first(world, probe):
-    guard, dog = world.start_node(GUARD, source="teleop", **PATIENT), world.start_node(WATCHDOG, rig=str(RIG), timeout_s=1.0)
+    guard = world.start_node(GUARD, source="teleop", **PATIENT)
+    dog = world.start_node(WATCHDOG, rig=str(RIG), timeout_s=1.0)
     probe.arm()
     probe.until(lambda: len(probe.node.get_publishers_info_by_topic(COMMANDS)) == 2, "guard and watchdog")
     probe.drive_until(lambda: probe.moving(1.0 - 1e-9), "motion", [1.0] * 7, "teleop")

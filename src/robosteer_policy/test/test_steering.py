@@ -165,6 +165,7 @@ def test_requests_are_parsed_strictly():
     assert parse_request(text) == ask(strength=0.5, ramp_s=1.0, ttl_s=10.0)
     for bad, phrase in [
         ("{", "expected JSON"),
+        ("[" * 100_000, "expected JSON"),
         ('{"preset": "slow"}', "strength: found nothing"),
         ('{"preset": "slow", "strength": 2}', "strength: found 2.0, expected 0 ... 1"),
         ('{"preset": "slow", "strength": NaN}', "finite"),

@@ -7,6 +7,7 @@ importing either.
 from __future__ import annotations
 
 import dataclasses
+import json
 from typing import Any
 
 import numpy as np
@@ -54,6 +55,15 @@ class ImageSample:
         if self.layout is None:
             return prepare_compressed(self.data, self.format, camera)
         return prepare(decode_raw(self.data, self.format, *self.layout), camera)
+
+
+def json_object(text: str) -> dict[str, Any] | None:
+    """The JSON object in a std_msgs/String; None for anything else, whoever sent it."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
 
 
 def header_stamp(message: Any) -> int:

@@ -6,6 +6,7 @@ configuration as JSON. Every tick carries a checksum of the target that it gave.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import struct
@@ -80,6 +81,7 @@ class LoggedCore:
 
     Attributes:
         core: the core itself, for reading.
+        trouble: why the log has ended before its time, one line; empty otherwise. The core goes on.
     """
 
     def __init__(self, config: CoreConfig, path: Path | None) -> None:
@@ -92,7 +94,7 @@ class LoggedCore:
         Raises:
             RobosteerError: when the file cannot be written.
         """
-        self.core = TeleopCore(config)
+        self.core, self.trouble = TeleopCore(config), ""
         self._file: BinaryIO | None = None
         if path is not None:
             try:
@@ -104,8 +106,20 @@ class LoggedCore:
             self._log(Kind.CONFIG, json.dumps(config_to_dict(config)).encode())
 
     def _log(self, kind: Kind, payload: bytes = b"") -> None:
-        if self._file is not None:
+        if self._file is None:
+            return
+        try:
             self._file.write(_HEAD.pack(kind, len(payload)) + payload)
+        except OSError as error:
+            self._give_up(error)
+
+    def _give_up(self, error: OSError) -> None:
+        """A disk that takes nothing more must not keep the operator's faults from the core."""
+        file, self._file = self._file, None
+        self.trouble = f"pose log: found {error.strerror}, expected room for it; the log ends here"
+        with contextlib.suppress(OSError):  # what is still in the buffer has no room either
+            if file is not None:
+                file.close()
 
     def enable(self, on: bool) -> None:
         """`TeleopCore.enable`."""
@@ -157,7 +171,10 @@ class LoggedCore:
     def close(self) -> None:
         """End the log."""
         if self._file is not None:
-            self._file.close()
+            try:
+                self._file.close()
+            except OSError as error:
+                self._give_up(error)
             self._file = None
 
 

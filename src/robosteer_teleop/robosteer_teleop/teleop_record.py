@@ -6,9 +6,10 @@ episode.json as it stands; its status messages are counted.
 
 from __future__ import annotations
 
-import json
 import struct
 from typing import Any
+
+from robosteer_rig.messages import json_object
 
 SESSION_TOPIC = "/robosteer/teleop/session"
 STATUS_TOPIC = "/robosteer/teleop/status"
@@ -25,10 +26,9 @@ def text_of(data: bytes) -> str:
 def _json_of(data: bytes) -> dict[str, Any]:
     """A message's JSON object; empty for anything else, which is another node's mistake and no reason to stop."""
     try:
-        found = json.loads(text_of(data))
-    except (ValueError, struct.error, IndexError):
+        return json_object(text_of(data)) or {}
+    except (struct.error, IndexError):
         return {}
-    return found if isinstance(found, dict) else {}
 
 
 class TeleopRecord:

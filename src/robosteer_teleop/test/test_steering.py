@@ -1,11 +1,13 @@
 """From the link to the core and the recorder, without sockets and ROS; the pose log and its replay.
 
 Pins: a fault event that does not open the clutch; a recentring that does not void the alignment; a reconnection whose
-frame numbers start again and are taken for late ones, or are so after a last frame of the old connection; a button read twice or, on a busy machine, not at
-all; a replay that differs in one bit; a frame that is missing in the log.
+frame numbers start again and are taken for late ones, or are so after the last frame of the old connection; a button
+read twice or, on a busy machine, not at all; a replay that differs in one bit; a frame that is missing in the log; a
+log on a full disk that kept a fault from the core.
 """
 
 import dataclasses
+import io
 
 import numpy as np
 import pytest
@@ -153,6 +155,17 @@ def test_every_frame_is_logged_once_and_the_newest_steers(tmp_path):
     skipped, took = Kind.SKIPPED, Kind.FRAME
     assert kinds == [(skipped, 1), (skipped, 2), (took, 3), (skipped, 4), (took, 5), (skipped, 6)]
     assert (replay(log).frames, replay(log).skipped) == (2, 4)
+
+
+def test_a_full_disk_ends_the_log_and_not_the_core(tmp_path):
+    core = LoggedCore(CoreConfig(yaw=0.0), tmp_path / "full.poses")
+    core._file.close()
+    core._file = io.FileIO("/dev/full", "w")
+    core.enable(True)
+    assert core.core.enabled, "a fault that could not be logged must open the clutch all the same"
+    assert "No space left" in core.trouble
+    core.fault("stale")
+    core.close()
 
 
 def test_a_log_replays_bit_for_bit_and_a_changed_one_does_not(tmp_path, capsys):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -17,6 +16,7 @@ from robosteer_policy.doctor import GraphFacts
 from robosteer_policy.guard.proof import Requirement
 from robosteer_policy.nodes.guard_interlocks import plain_value
 from robosteer_policy.nodes.qos import LATCHED
+from robosteer_rig.messages import json_object
 from robosteer_rig.rig import Rig
 
 ANSWER_S = 2.0
@@ -59,11 +59,8 @@ def _latest(node: Node, topic: str) -> list[dict[str, Any]]:
     heard: list[dict[str, Any]] = []
 
     def receive(message: String) -> None:
-        try:
-            value = json.loads(message.data)
-        except ValueError:
-            return
-        if isinstance(value, dict):
+        value = json_object(message.data)
+        if value is not None:
             heard.append(value)
 
     node.create_subscription(String, topic, receive, LATCHED)

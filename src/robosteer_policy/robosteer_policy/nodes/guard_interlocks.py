@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -17,6 +16,7 @@ from robosteer_policy.guard.interlocks import Interlock
 from robosteer_policy.guard.proof import Requirement, unproved
 from robosteer_policy.guard.streams import Instant
 from robosteer_policy.nodes.qos import RELIABLE
+from robosteer_rig.messages import json_object
 
 WATCHDOG_TOPIC = "/robosteer/watchdog/status"
 WATCHDOG_PERIOD_S = 0.05
@@ -58,11 +58,10 @@ def watchdog(node: Node, max_age_s: float, now: Callable[[], Instant]) -> Interl
 
 
 def _watchdog_problem(text: str) -> str:
-    try:
-        status: Any = json.loads(text)
-        return "" if status["ready"] else str(status["reason"])
-    except (ValueError, KeyError, TypeError):
+    status = json_object(text)
+    if status is None or not isinstance(status.get("ready"), bool):
         return "says something that is not its status"
+    return "" if status["ready"] else str(status.get("reason"))
 
 
 class LimiterProof:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from rclpy.clock import Clock
@@ -13,6 +12,7 @@ from std_srvs.srv import Trigger
 from robosteer_policy.nodes.parameters import Parameter, declare
 from robosteer_policy.nodes.qos import LATCHED
 from robosteer_policy.nodes.running import StoppableNode, run_node
+from robosteer_rig.messages import json_object
 
 PARAMETERS = (Parameter("recorder", "/recorder", "name of the recorder node"),)
 # After the end of a run, so that the guard's last decisions are in the bag, s.
@@ -88,11 +88,7 @@ class RunRecorder(StoppableNode):
 
 
 def _parse(text: str) -> dict[str, Any]:
-    try:
-        value = json.loads(text)
-    except ValueError:
-        return {}
-    return value if isinstance(value, dict) else {}
+    return json_object(text) or {}
 
 
 def main() -> int:

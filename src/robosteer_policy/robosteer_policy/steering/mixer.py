@@ -53,7 +53,7 @@ def parse_request(text: str) -> SteerRequest:
         return build(SteerRequest, json.loads(text))
     except FieldError as error:
         raise RobosteerError(f"steer: {error}") from None
-    except ValueError:
+    except (ValueError, RecursionError):
         raise RobosteerError(f"steer: found {text[:40]!r}, expected JSON of {REQUEST_SCHEMA}") from None
 
 

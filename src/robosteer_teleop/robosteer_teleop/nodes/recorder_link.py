@@ -12,6 +12,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
+from robosteer_rig.messages import json_object
 from robosteer_teleop.episodes import Command, State
 from robosteer_teleop.hud import recorder_state
 
@@ -45,7 +46,7 @@ class RecorderLink:
         return recorder_state(self.status)
 
     def _receive(self, message: String) -> None:
-        self.status = json.loads(message.data)
+        self.status = json_object(message.data) or self.status
 
     def send(self, command: Command) -> None:
         """Call the command's service; a refusal comes back as a line."""

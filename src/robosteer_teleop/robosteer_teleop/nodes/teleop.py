@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from typing import Any
 
@@ -13,9 +12,12 @@ from sensor_msgs.msg import JointState
 from std_msgs.msg import String
 from std_srvs.srv import SetBool, Trigger
 
+from robosteer_rig.guard_status import TOPIC as GUARD_TOPIC
+from robosteer_rig.guard_status import GuardStatus
 from robosteer_rig.kinematics import tool_transform
 from robosteer_rig.limits import JointLimits
 from robosteer_rig.rig import load_rig
+from robosteer_teleop.arm_state import ArmState
 from robosteer_teleop.control.arm_model import ArmModel
 from robosteer_teleop.control.core import TICK_S, Target
 from robosteer_teleop.control.frames import Pose
@@ -66,12 +68,12 @@ class TeleopNode(StoppableNode):
         self._recorder = RecorderLink(self, self._refused)
         self._cues = RecorderCues()
         self._panes = CameraPanes(self, self._rig, self._settings.panes, self._server.publish_image)
+        self._arm = ArmState(self._rig.arm)
         self._q: np.ndarray | None = None
-        self._q_s = -np.inf
         self._monitor = JointMonitor(1.0, 1.0, 1.0)
         self._target: Target | None = None
         self._measured: Pose | None = None
-        self._guard: dict[str, Any] = {}
+        self._guard = GuardStatus("teleop")
         self._session: dict[str, Any] = {}
         self._next_s = time.monotonic()
         self._ticks = 0
@@ -83,7 +85,7 @@ class TeleopNode(StoppableNode):
 
     def _connect(self) -> None:
         self.create_subscription(JointState, self._rig.arm.state_topic, self._on_joints, 10)
-        self.create_subscription(String, "/robosteer/guard/status", self._on_guard, LATCHED)
+        self.create_subscription(String, GUARD_TOPIC, self._on_guard, LATCHED)
         self.create_service(SetBool, "~/enable", self._on_enable)
         self.create_service(Trigger, "~/release_operator", self._on_release_operator)
         self.create_service(Trigger, "~/abort", self._on_abort)
@@ -96,16 +98,12 @@ class TeleopNode(StoppableNode):
     # What comes in ------------------------------------------------------------------------------------------------
 
     def _on_joints(self, message: JointState) -> None:
-        positions = dict(zip(message.name, message.position, strict=False))
-        try:
-            self._q = np.array([positions[name] for name in self._rig.arm.joints])
-        except KeyError:
-            return  # another device's joints on the same topic
-        self._q_s = time.monotonic()
+        self._arm.hear(message, time.monotonic())
 
     def _on_guard(self, message: String) -> None:
-        before, self._guard = self._guard.get("state"), json.loads(message.data)
-        if self._guard.get("state") == "fault" and before != "fault" and self._recorder.state is State.RECORDING:
+        before = self._guard.state
+        self._guard.hear(message.data, time.monotonic())
+        if self._guard.state == "fault" and before != "fault" and self._recorder.state is State.RECORDING:
             self._recorder.send(Command.ABORT)
 
     def _on_enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
@@ -159,20 +157,19 @@ class TeleopNode(StoppableNode):
         steering.frames(passed, self._server.latest())
         for received in passed:
             self._topics.hand(received, steering.core.core)
-        fresh = now - self._q_s <= self._rig.arm.max_age_s
-        self._measured = None
-        if fresh and self._q is not None:
+        self._q, self._measured = self._arm.position(now), None
+        if self._q is not None:
             self._model.update(self._q)
             self._monitor = monitor(self._model, self._limits, self._q)
             self._measured = self._model.pose
-        if steering.core.core.engaged and (reason := self._blocked()):
+        if steering.core.core.engaged and (reason := self._blocked(now)):
             steering.core.fault(reason)
 
-    def _blocked(self) -> str:
+    def _blocked(self, now: float) -> str:
         """Why the arm would not follow; "" when it would."""
         if self._cartesian:
             return "controller" if self._probe is not None and self._probe.refusal else ""
-        return "" if self._guard.get("state") == "armed" else "guard"
+        return "guard" if self._guard.trouble(now) else ""
 
     def _advance(self, now: float) -> None:
         target = self._steering.tick(now, self._measured, self._monitor.slow)
@@ -210,8 +207,8 @@ class TeleopNode(StoppableNode):
         recorder = self._recorder.status
         shown = compose(core, self._target, self._measured, recorder, self._rig, self._settings.episodes)
         notice = self._steering.notice or str(recorder.get("message", ""))
-        if not self._cartesian and self._guard.get("state", "disarmed") != "armed":
-            notice = f"guard {self._guard.get('state', 'missing')}: {self._guard.get('reason', '')}"
+        if not self._cartesian:
+            notice = self._guard.trouble(time.monotonic()) or notice
         self._server.publish_state({**shown, "notice": notice[:200], "notice_level": "warn" if notice else "info"})
         for cue in self._cues.update(recorder):
             self._server.send_haptic(cue)
@@ -219,6 +216,8 @@ class TeleopNode(StoppableNode):
     def _every_second(self) -> None:
         if self._probe is not None:
             self._probe.poll()
+        if self._steering.core.trouble:
+            self.get_logger().warning(self._steering.core.trouble, once=True)
         link = self._server.link_state()
         parameters = self._probe.parameters if self._probe is not None else {}
         session = describe_session(self._steering, self._settings.described(), link, parameters)
