@@ -172,7 +172,7 @@ def require_source(checkpoint: str, server: str) -> None:
     """
     if not checkpoint and not server:
         raise RobosteerError(
-            "policy: found no parameter checkpoint, expected one; set checkpoint:=... (or server:=...)"
+            "checkpoint, server: found neither, expected one of them; say checkpoint:=PATH or server:=ws://HOST:PORT"
         )
     if checkpoint and server:
-        raise RobosteerError("policy: found both checkpoint and server, expected one of them")
+        raise RobosteerError("checkpoint, server: found both, expected one of them")

@@ -208,7 +208,7 @@ def test_the_gripper_follows_the_selected_source_only(world, probe):
 @pytest.mark.parametrize(
     ("parameters", "line"),
     [
-        ({}, "guard: found no parameter rig"),
+        ({}, "parameter rig: found none, expected the path of a rig file; add --ros-args -p rig:=PATH"),
         ({"rig": "/nowhere.yaml"}, "rig /nowhere.yaml: found no such file"),
         ({"rig": str(RIG), "source": "ghost"}, "source: found 'ghost', expected one of teleop, policy"),
         ({"rig": str(RIG), "rate_hz": 1.0}, "rate_hz: found 1.0"),

@@ -295,5 +295,5 @@ def test_a_server_that_is_restarted_is_found_again(policy):
 
 @pytest.mark.parametrize(("checkpoint", "server"), [("", ""), ("a", "ws://b")])
 def test_exactly_one_source_is_needed(checkpoint, server):
-    with pytest.raises(RobosteerError, match="policy: found"):
+    with pytest.raises(RobosteerError, match="checkpoint, server: found"):
         require_source(checkpoint, server)

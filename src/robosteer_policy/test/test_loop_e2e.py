@@ -197,5 +197,8 @@ def test_a_checkpoint_of_another_rig_is_refused_in_one_line(world, tmp_path, che
 def test_a_missing_parameter_ends_in_one_line(world):
     process = world.start_node(POLICY, rig=str(RIG), instruction="pick up red cube")
     assert process.wait(DEADLINE_S) == 1
-    line = "policy: found no parameter checkpoint, expected one; set checkpoint:=... (or server:=...)"
+    line = (
+        "parameter checkpoint: found none, expected the directory of a checkpoint, or a policy server as server; "
+        "add --ros-args -p checkpoint:=PATH"
+    )
     assert world.output().strip() == line

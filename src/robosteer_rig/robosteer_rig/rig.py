@@ -194,6 +194,8 @@ def load_rig(path: str | Path) -> Rig:
     Raises:
         RobosteerError: for an unreadable file or a wrong field; the message names both.
     """
+    if not str(path):
+        raise RobosteerError("rig: found '', expected the path of a rig file")
     path = Path(path)
     if path.is_dir():
         raise RobosteerError(f"rig {path}: found a directory, expected a rig file; check the path")

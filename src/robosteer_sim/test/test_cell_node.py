@@ -193,7 +193,7 @@ def test_the_cells_own_clock_can_be_published(graph, cell, rig_path):
 
 @pytest.mark.parametrize(
     ("parameters", "message"),
-    [([], "cell: found no parameter rig"), (["rig:=/nowhere/rig.yaml"], "rig /nowhere/rig.yaml: found no such file")],
+    [([], "parameter rig: found none"), (["rig:=/nowhere/rig.yaml"], "rig /nowhere/rig.yaml: found no such file")],
 )
 def test_a_missing_rig_is_one_line(parameters, message):
     process = start("cell", *parameters)

@@ -21,6 +21,7 @@ from robosteer_policy.nodes.parameters import Parameter, declare
 from robosteer_policy.nodes.qos import RELIABLE
 from robosteer_policy.nodes.running import StoppableNode, run_node
 from robosteer_rig.errors import RobosteerError
+from robosteer_rig.parameters import required_rig
 from robosteer_rig.rig import load_rig
 
 RULES = GripRules()
@@ -79,9 +80,7 @@ class GripperNode(StoppableNode):
         values = declare(self, PARAMETERS)
         if values["kind"] not in KINDS:
             raise RobosteerError(f"kind: found {values['kind']!r}, expected one of {', '.join(KINDS)}")
-        if not values["rig"]:
-            raise RobosteerError("gripper: found no parameter rig, expected the path of a rig file; set rig:=PATH")
-        self._gripper = load_rig(values["rig"]).gripper
+        self._gripper = load_rig(required_rig(values["rig"])).gripper
         names = ("binary", "close_above", "open_below", "debounce_s", "min_interval_s")
         self._decision = GripDecision(dataclasses.replace(RULES, **{name: values[name] for name in names}))
         self._action, self._make_goal = _load(values["kind"]), KINDS[values["kind"]]

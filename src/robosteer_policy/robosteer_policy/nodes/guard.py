@@ -36,6 +36,7 @@ from robosteer_policy.nodes.parameters import Parameter, declare
 from robosteer_policy.nodes.qos import LATCHED, RELIABLE
 from robosteer_policy.nodes.running import StoppableNode, run_node
 from robosteer_rig.errors import RobosteerError
+from robosteer_rig.parameters import required_rig
 from robosteer_rig.rig import load_rig
 from robosteer_rig.units import stamp_ns
 
@@ -77,11 +78,9 @@ class GuardNode(StoppableNode):
     def __init__(self) -> None:
         super().__init__("guard")
         values = declare(self, PARAMETERS)
-        if not values["rig"]:
-            raise RobosteerError("guard: found no parameter rig, expected the path of a rig file; set rig:=PATH")
         if not 20 <= values["rate_hz"] <= 250:
             raise RobosteerError(f"rate_hz: found {values['rate_hz']}, expected 20 ... 250")
-        self._rig = load_rig(values["rig"])
+        self._rig = load_rig(required_rig(values["rig"]))
         limits = self._limits(values)
         interlocks = self._interlocks(values)
         source = parse_source(values["source"])

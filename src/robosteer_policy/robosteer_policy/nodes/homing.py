@@ -17,6 +17,7 @@ from robosteer_policy.nodes.parameters import Parameter, declare
 from robosteer_policy.nodes.qos import RELIABLE
 from robosteer_policy.nodes.running import StoppableNode, run_node
 from robosteer_rig.errors import RobosteerError
+from robosteer_rig.parameters import required_rig
 from robosteer_rig.rig import load_rig
 
 RATE_HZ = 100.0
@@ -33,9 +34,7 @@ class HomingNode(StoppableNode):
     def __init__(self) -> None:
         super().__init__("homing")
         values = declare(self, PARAMETERS)
-        if not values["rig"]:
-            raise RobosteerError("homing: found no parameter rig, expected the path of a rig file; set rig:=PATH")
-        self._arm = load_rig(values["rig"]).arm
+        self._arm = load_rig(required_rig(values["rig"])).arm
         self._home, self._speed = np.array(values["home"], dtype=np.float64), values["speed"]
         inside = self._home.shape == (len(self._arm.joints),) and bool(
             ((self._home >= self._arm.position_min) & (self._home <= self._arm.position_max)).all()

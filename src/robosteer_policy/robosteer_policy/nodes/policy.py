@@ -35,6 +35,7 @@ from robosteer_policy.timing import Timing
 from robosteer_policy.worker import Worker
 from robosteer_rig.align import Aligner
 from robosteer_rig.errors import RobosteerError
+from robosteer_rig.parameters import required, required_rig
 from robosteer_rig.rig import load_rig
 from robosteer_rig.units import stamp_ns
 
@@ -49,10 +50,10 @@ class PolicyNode(StoppableNode):
     def __init__(self) -> None:
         super().__init__("policy")
         values = declare(self, PARAMETERS)
-        for name in ("rig", "instruction"):
-            if not values[name].strip():
-                raise RobosteerError(f"policy: found no parameter {name}, expected one; set {name}:=...")
-        self._rig = load_rig(values["rig"])
+        self._rig = load_rig(required_rig(values["rig"]))
+        required("instruction", values["instruction"], "what the policy shall do", '"pick up red cube"')
+        if not values["server"]:
+            required("checkpoint", values["checkpoint"], "the directory of a checkpoint, or a policy server as server")
         self._aligner = Aligner(self._rig)
         self._watch = CameraWatch(tuple(self._rig.cameras))
         presets, mixer = make_steering(values)

@@ -26,6 +26,7 @@ from robosteer_policy.nodes.parameters import Parameter, declare
 from robosteer_policy.nodes.qos import RELIABLE
 from robosteer_policy.nodes.running import StoppableNode, run_node
 from robosteer_rig.errors import RobosteerError
+from robosteer_rig.parameters import required_rig
 from robosteer_rig.rig import load_rig
 
 SCHEMA = "robosteer.watchdog/1"
@@ -74,9 +75,7 @@ class WatchdogNode(StoppableNode):
     def __init__(self) -> None:
         super().__init__("watchdog")
         values = declare(self, PARAMETERS)
-        if not values["rig"]:
-            raise RobosteerError("watchdog: found no parameter rig, expected the path of a rig file; set rig:=PATH")
-        rig = load_rig(values["rig"])
+        rig = load_rig(required_rig(values["rig"]))
         limits = arm_limits(rig.arm, 1 / values["rate_hz"])
         self._watchdog = Watchdog(limits, values["timeout_s"] or rig.action.command_timeout_s)
         self._switch = None

@@ -23,6 +23,7 @@ from std_srvs.srv import Trigger
 
 from robosteer_rig.environment import Scene
 from robosteer_rig.errors import RobosteerError
+from robosteer_rig.parameters import required_rig
 from robosteer_rig.rig import Rig, load_rig
 from robosteer_sim.environment import check_rig
 from robosteer_sim.impedance import ImpedanceSettings
@@ -102,9 +103,7 @@ class CellNode(StoppableNode):
         def fixed(text: str) -> ParameterDescriptor:
             return ParameterDescriptor(description=text, read_only=True)
 
-        path = self.declare_parameter("rig", "", fixed("rig file")).value
-        if not path:
-            raise RobosteerError("cell: found no parameter rig, expected a rig file; add `--ros-args -p rig:=PATH`")
+        path = required_rig(self.declare_parameter("rig", "", fixed("rig file")).value)
         self._publish_clock = bool(
             self.declare_parameter("publish_clock", False, fixed("publish /clock; stamps then start at 0")).value
         )
@@ -118,7 +117,7 @@ class CellNode(StoppableNode):
         self.declare_parameter("seed", 0, describe(description="all other variation, >= 0; applied by ~/reset"))
         text = f"change of conditions, one of {list(VARIATIONS)}; applied by ~/reset"
         self.declare_parameter("variation", "", describe(description=text))
-        rig = load_rig(str(path))
+        rig = load_rig(path)
         check_rig(rig)
         return rig
 

@@ -24,6 +24,7 @@ from std_srvs.srv import SetBool
 from robosteer_rig.environment import Scene
 from robosteer_rig.errors import RobosteerError
 from robosteer_rig.headset import connect_headset
+from robosteer_rig.parameters import required, required_rig
 from robosteer_rig.rig import load_rig
 from robosteer_sim.experts import make_expert
 from robosteer_sim.layout import GRID_CELLS, check_scene
@@ -63,10 +64,7 @@ class ScriptedOperator:
         Raises:
             RobosteerError: for a parameter that makes no sense.
         """
-        path = node.declare_parameter("rig", "").value
-        if not path:
-            raise RobosteerError("rig: found no parameter, expected a rig file; add `--ros-args -p rig:=PATH`")
-        self._rig = load_rig(str(path))
+        self._rig = load_rig(required_rig(node.declare_parameter("rig", "").value))
         self._task = task_card(str(node.declare_parameter("task", "pick up red cube").value))
         self._variation = str(node.declare_parameter("variation", "").value)
         self._episodes = int(node.declare_parameter("episodes", 16).value or 0)
@@ -79,7 +77,8 @@ class ScriptedOperator:
             raise RobosteerError(f"episodes: found {self._episodes}, expected at least 1")
         for cell in self._cells:
             check_scene(Scene(self._task.prompt, cell, self._first_seed, self._variation))
-        self._connection = Path(str(node.declare_parameter("connection_file", "").value)).expanduser()
+        connection = node.declare_parameter("connection_file", "").value
+        self._connection = Path(required("connection_file", connection, "that of the node teleop")).expanduser()
         self._node = node
         self._stop = stop
         self._session = Session(node, stop)

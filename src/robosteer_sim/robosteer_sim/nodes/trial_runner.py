@@ -23,6 +23,7 @@ from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import CompressedImage, JointState
 
 from robosteer_rig.errors import RobosteerError
+from robosteer_rig.parameters import required_rig
 from robosteer_rig.rig import load_rig
 from robosteer_sim.nodes.session import Interrupted, JsonTopic, Session, interval_statistics
 
@@ -39,10 +40,7 @@ class TrialRunner:
     """
 
     def __init__(self, node: Node, stop: threading.Event) -> None:
-        path = node.declare_parameter("rig", "").value
-        if not path:
-            raise RobosteerError("rig: found no parameter, expected a rig file; add `--ros-args -p rig:=PATH`")
-        rig = load_rig(path)
+        rig = load_rig(required_rig(node.declare_parameter("rig", "").value))
         self.task: str = node.declare_parameter("task", "pick up red cube").value
         self.cells: list[int] = list(node.declare_parameter("grid_cells", [4, 13, 22, 31]).value)
         self.first_seed: int = node.declare_parameter("first_seed", 0).value

@@ -16,6 +16,7 @@ from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
 from robosteer_rig.errors import RobosteerError
+from robosteer_rig.parameters import required, required_rig
 from robosteer_rig.rig import load_rig
 from robosteer_teleop.answer import Answer, Now
 from robosteer_teleop.episodes import Command, Limits
@@ -45,9 +46,9 @@ class RecorderNode(StoppableNode):
         """
         super().__init__("recorder")
         self._declare_parameters()
-        rig = load_rig(self._text("rig", "the rig file"))
-        directory = Path(self._text("directory", "where episodes go")).expanduser().resolve()
-        topics = (*recorded_topics(rig), *extra_topics(self._optional("extra_topics")))
+        rig = load_rig(required_rig(self._text("rig")))
+        directory = Path(required("directory", self._text("directory"), "where episodes go")).expanduser().resolve()
+        topics = (*recorded_topics(rig), *extra_topics(self._text("extra_topics")))
         self._store = EpisodeStore(directory)
         for recovered in self._store.recover_partials():
             self.get_logger().warning(f"episode {recovered.episode:06d}: {recovered.text}: {recovered.path}")
@@ -65,7 +66,7 @@ class RecorderNode(StoppableNode):
             ),
             offered_qos=self._raw.offered_qos,
             allow_change=bool(self.get_parameter("allow_change").value),
-            hardware=describe_hardware(rig, self._optional("serials"), self._optional("calibration")),
+            hardware=describe_hardware(rig, self._text("serials"), self._text("calibration")),
         )
         self._session.announce = self._publish_state
         latched = QoSProfile(
@@ -130,13 +131,7 @@ class RecorderNode(StoppableNode):
             descriptor = ParameterDescriptor(description=text, floating_point_range=[span], **fixed)
             self.declare_parameter(name, default, descriptor)
 
-    def _text(self, name: str, what: str) -> str:
-        value = str(self.get_parameter(name).value)
-        if not value:
-            raise RobosteerError(f"parameter {name}: found '', expected {what}; set it with -p {name}:=...")
-        return value
-
-    def _optional(self, name: str) -> str:
+    def _text(self, name: str) -> str:
         return str(self.get_parameter(name).value)
 
     def _limits(self) -> Limits:

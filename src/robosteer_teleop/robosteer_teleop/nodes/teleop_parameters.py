@@ -11,6 +11,7 @@ from rcl_interfaces.msg import ParameterDescriptor
 from rclpy.node import Node
 
 from robosteer_rig.errors import RobosteerError
+from robosteer_rig.parameters import required_rig
 from robosteer_rig.rig import Rig
 from robosteer_teleop.control.core import CoreConfig
 from robosteer_teleop.control.presets import LIMITS, SCALINGS, Bounds, choose
@@ -65,9 +66,7 @@ class TeleopParameters:
             name: node.declare_parameter(name, default, ParameterDescriptor(description=text, read_only=True)).value
             for name, (default, text) in _TABLE.items()
         }
-        self.rig: str = self._values["rig"]
-        if not self.rig:
-            raise RobosteerError("parameter rig: found '', expected the rig file; set it with -p rig:=PATH")
+        self.rig = required_rig(self._values["rig"])
         self.output: str = self._values["output"]
         require_mode(self.output, OUTPUTS)
         self.controller: str = self._values["controller"]
