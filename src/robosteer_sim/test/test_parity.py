@@ -85,7 +85,7 @@ class CellOnTopics:
 
     def close(self):
         self.executor.shutdown()
-        self.node.stop()
+        self.node.finish()
         self.node.destroy_node()
         self.user.destroy_node()
         rclpy.shutdown()

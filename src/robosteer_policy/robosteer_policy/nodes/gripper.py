@@ -19,8 +19,8 @@ from std_msgs.msg import Float64
 from robosteer_policy.guard.grip import GripDecision, GripRules
 from robosteer_policy.nodes.parameters import Parameter, declare
 from robosteer_policy.nodes.qos import RELIABLE
-from robosteer_policy.nodes.running import StoppableNode, run_node
 from robosteer_rig.errors import RobosteerError
+from robosteer_rig.nodes.running import StoppableNode, run_node
 from robosteer_rig.parameters import required_rig
 from robosteer_rig.rig import load_rig
 

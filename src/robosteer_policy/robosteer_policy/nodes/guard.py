@@ -34,8 +34,8 @@ from robosteer_policy.nodes.guard_interlocks import LimiterProof, deadman, watch
 from robosteer_policy.nodes.guard_output import MODES, make_output
 from robosteer_policy.nodes.parameters import Parameter, declare
 from robosteer_policy.nodes.qos import LATCHED, RELIABLE
-from robosteer_policy.nodes.running import StoppableNode, run_node
 from robosteer_rig.errors import RobosteerError
+from robosteer_rig.nodes.running import StoppableNode, run_node
 from robosteer_rig.parameters import required_rig
 from robosteer_rig.rig import load_rig
 from robosteer_rig.units import stamp_ns

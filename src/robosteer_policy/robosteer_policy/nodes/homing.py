@@ -15,8 +15,8 @@ from robosteer_policy.guard.streams import by_name
 from robosteer_policy.nodes.guard_listener import GuardListener
 from robosteer_policy.nodes.parameters import Parameter, declare
 from robosteer_policy.nodes.qos import RELIABLE
-from robosteer_policy.nodes.running import StoppableNode, run_node
 from robosteer_rig.errors import RobosteerError
+from robosteer_rig.nodes.running import StoppableNode, run_node
 from robosteer_rig.parameters import required_rig
 from robosteer_rig.rig import load_rig
 

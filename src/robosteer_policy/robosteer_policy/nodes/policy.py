@@ -28,13 +28,13 @@ from robosteer_policy.nodes.parameters import declare
 from robosteer_policy.nodes.policy_parameters import PARAMETERS, make_source, make_steering, make_strategy
 from robosteer_policy.nodes.policy_views import Views
 from robosteer_policy.nodes.qos import CAMERA, LATCHED, RELIABLE
-from robosteer_policy.nodes.running import StoppableNode, run_node
 from robosteer_policy.nodes.steering_interface import SteeringInterface
 from robosteer_policy.overlays import ATTENTION, CLUSTER
 from robosteer_policy.timing import Timing
 from robosteer_policy.worker import Worker
 from robosteer_rig.align import Aligner
 from robosteer_rig.errors import RobosteerError
+from robosteer_rig.nodes.running import StoppableNode, run_node
 from robosteer_rig.parameters import required, required_rig
 from robosteer_rig.rig import load_rig
 from robosteer_rig.units import stamp_ns

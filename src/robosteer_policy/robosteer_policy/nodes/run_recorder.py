@@ -11,8 +11,8 @@ from std_srvs.srv import Trigger
 
 from robosteer_policy.nodes.parameters import Parameter, declare
 from robosteer_policy.nodes.qos import LATCHED
-from robosteer_policy.nodes.running import StoppableNode, run_node
 from robosteer_rig.messages import json_object
+from robosteer_rig.nodes.running import StoppableNode, run_node
 
 PARAMETERS = (Parameter("recorder", "/recorder", "name of the recorder node"),)
 # After the end of a run, so that the guard's last decisions are in the bag, s.

@@ -24,8 +24,8 @@ from robosteer_policy.guard.watchdog import Watch, Watchdog
 from robosteer_policy.nodes.guard_interlocks import WATCHDOG_PERIOD_S, WATCHDOG_TOPIC
 from robosteer_policy.nodes.parameters import Parameter, declare
 from robosteer_policy.nodes.qos import RELIABLE
-from robosteer_policy.nodes.running import StoppableNode, run_node
 from robosteer_rig.errors import RobosteerError
+from robosteer_rig.nodes.running import StoppableNode, run_node
 from robosteer_rig.parameters import required_rig
 from robosteer_rig.rig import load_rig
 

@@ -23,6 +23,7 @@ from std_srvs.srv import Trigger
 
 from robosteer_rig.environment import Scene
 from robosteer_rig.errors import RobosteerError
+from robosteer_rig.nodes.running import StoppableNode, run_node
 from robosteer_rig.parameters import required_rig
 from robosteer_rig.rig import Rig, load_rig
 from robosteer_sim.environment import check_rig
@@ -30,7 +31,6 @@ from robosteer_sim.impedance import ImpedanceSettings
 from robosteer_sim.layout import GRID_CELLS, VARIATIONS, check_scene
 from robosteer_sim.live import LiveCell, Pulse
 from robosteer_sim.nodes import messages
-from robosteer_sim.nodes.run import StoppableNode, run_node
 from robosteer_sim.rendering import CellCameras
 from robosteer_sim.tasks import CUBES
 
@@ -266,7 +266,7 @@ class CellNode(StoppableNode):
             "counters": dataclasses.asdict(cell.counters),
         }
 
-    def stop(self) -> None:
+    def finish(self) -> None:
         """Free the renderers."""
         self._cameras.close()
 

@@ -29,9 +29,8 @@ from robosteer_rig.rig import load_rig
 from robosteer_sim.experts import make_expert
 from robosteer_sim.layout import GRID_CELLS, check_scene
 from robosteer_sim.motion import Expert, Measurement
-from robosteer_sim.nodes.run import ros_process
 from robosteer_sim.nodes.senses import Senses
-from robosteer_sim.nodes.session import Interrupted, Session
+from robosteer_sim.nodes.session import Interrupted, Session, run_session
 from robosteer_sim.operator_hand import OperatorHand
 from robosteer_sim.tasks import task_card
 
@@ -256,22 +255,13 @@ class ScriptedOperator:
         self._session.close()
 
 
-def _operate(node: Node, stop: threading.Event) -> int:
-    """Exit code of a whole session."""
-    operator = None
+def _perform(node: Node, stop: threading.Event) -> None:
+    """A whole session."""
+    operator = ScriptedOperator(node, stop)
     try:
-        operator = ScriptedOperator(node, stop)
         operator.run()
-        return 0
-    except RobosteerError as problem:
-        print(f"scripted_operator: {problem}", file=sys.stderr, flush=True)
-        return 1
-    except Interrupted:
-        print("scripted_operator: stopped before all episodes were kept", file=sys.stderr, flush=True)
-        return 130
     finally:
-        if operator is not None:
-            _let_go(operator)
+        _let_go(operator)
 
 
 def _let_go(operator: ScriptedOperator) -> None:
@@ -285,9 +275,4 @@ def _let_go(operator: ScriptedOperator) -> None:
 
 def main() -> int:
     """Entry point of `ros2 run robosteer_sim scripted_operator`."""
-    with ros_process() as stop:
-        node = Node("scripted_operator")
-        try:
-            return _operate(node, stop)
-        finally:
-            node.destroy_node()
+    return run_session("scripted_operator", _perform, "stopped before all episodes were kept")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -17,6 +18,7 @@ from std_msgs.msg import String
 from std_srvs.srv import SetBool, Trigger
 
 from robosteer_rig.errors import RobosteerError
+from robosteer_rig.nodes.running import ros_process
 
 
 class Interrupted(Exception):
@@ -102,6 +104,33 @@ class Session:
     def close(self) -> None:
         """Stop spinning."""
         self._executor.shutdown()
+
+
+def run_session(name: str, perform: Callable[[Node, threading.Event], None], unfinished: str) -> int:
+    """The whole life of a process whose node has work that ends.
+
+    Args:
+        name: of node and program.
+        perform: does the work; gets the node and the event that asks it to stop.
+        unfinished: what to say when it was asked to stop before its end.
+
+    Returns:
+        The exit code: 0, 1 after what the user can fix, 130 after an interruption.
+    """
+    try:
+        with ros_process() as stop:
+            node = Node(name)
+            try:
+                perform(node, stop)
+            finally:
+                node.destroy_node()
+    except RobosteerError as problem:
+        print(f"{name}: {problem}", file=sys.stderr, flush=True)
+        return 1
+    except Interrupted:
+        print(f"{name}: {unfinished}", file=sys.stderr, flush=True)
+        return 130
+    return 0
 
 
 class JsonTopic:

@@ -8,24 +8,20 @@ from __future__ import annotations
 import io
 import json
 import os
-import signal
 import sys
 import threading
 import time
 from pathlib import Path
 from typing import Any
 
-import rclpy
 from PIL import Image
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
-from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import CompressedImage, JointState
 
-from robosteer_rig.errors import RobosteerError
 from robosteer_rig.parameters import required_rig
 from robosteer_rig.rig import load_rig
-from robosteer_sim.nodes.session import Interrupted, JsonTopic, Session, interval_statistics
+from robosteer_sim.nodes.session import JsonTopic, Session, interval_statistics, run_session
 
 _GIF_PERIOD_S = 0.2
 _LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
@@ -133,29 +129,17 @@ class TrialRunner:
             first.save(film, save_all=True, append_images=rest, duration=int(1000 * _GIF_PERIOD_S), loop=0)
 
 
+def _perform(node: Node, stop: threading.Event) -> None:
+    runner = TrialRunner(node, stop)
+    try:
+        runner.run()
+    finally:
+        runner.session.close()
+
+
 def main() -> int:
     """Entry point of `ros2 run robosteer_sim trial_runner`."""
-    rclpy.init(args=sys.argv, signal_handler_options=SignalHandlerOptions.NO)
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
-    node = rclpy.create_node("trial_runner")
-    runner = None
-    try:
-        runner = TrialRunner(node, stop)
-        runner.run()
-        return 0
-    except RobosteerError as error:
-        print(f"trial_runner: {error}", file=sys.stderr, flush=True)
-        return 1
-    except Interrupted:
-        print("trial_runner: stopped before all trials were done; nothing was written", file=sys.stderr, flush=True)
-        return 130
-    finally:
-        if runner:
-            runner.session.close()
-        node.destroy_node()
-        rclpy.try_shutdown(uninstall_handlers=False)
+    return run_session("trial_runner", _perform, "stopped before all trials were done; nothing was written")
 
 
 if __name__ == "__main__":

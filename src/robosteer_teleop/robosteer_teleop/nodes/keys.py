@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
 
+from robosteer_rig.nodes.running import StoppableNode, run_node
 from robosteer_teleop.buttons import KEYS
 from robosteer_teleop.nodes.recorder_link import RecorderLink
-from robosteer_teleop.nodes.spin import StoppableNode, run_node
 
 READ_PERIOD_S = 0.05
 

@@ -15,13 +15,12 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
-from robosteer_rig.errors import RobosteerError
+from robosteer_rig.nodes.running import StoppableNode, run_node
 from robosteer_rig.parameters import required, required_rig
 from robosteer_rig.rig import load_rig
 from robosteer_teleop.answer import Answer, Now
 from robosteer_teleop.episodes import Command, Limits
 from robosteer_teleop.nodes.raw_subscriptions import RawSubscriptions
-from robosteer_teleop.nodes.spin import StoppableNode, run_node
 from robosteer_teleop.provenance import describe_hardware
 from robosteer_teleop.session import RecordingSession
 from robosteer_teleop.store import EpisodeStore
@@ -147,7 +146,7 @@ class RecorderNode(StoppableNode):
     def _number(self, name: str) -> float:
         return float(self.get_parameter(name).value or 0.0)
 
-    def stop(self) -> None:
+    def finish(self) -> None:
         """Close an unfinished episode as `recovered` and release the directory."""
         self._poll()
         answer = self._session.shutdown(_now())

@@ -16,6 +16,7 @@ from robosteer_rig.guard_status import TOPIC as GUARD_TOPIC
 from robosteer_rig.guard_status import GuardStatus
 from robosteer_rig.kinematics import tool_transform
 from robosteer_rig.limits import JointLimits
+from robosteer_rig.nodes.running import StoppableNode, run_node
 from robosteer_rig.rig import load_rig
 from robosteer_teleop.arm_state import ArmState
 from robosteer_teleop.control.arm_model import ArmModel
@@ -27,7 +28,6 @@ from robosteer_teleop.hud import RecorderCues, compose
 from robosteer_teleop.nodes.controller_probe import ControllerProbe, require_target_topic
 from robosteer_teleop.nodes.panes import CameraPanes
 from robosteer_teleop.nodes.recorder_link import LATCHED, RecorderLink
-from robosteer_teleop.nodes.spin import StoppableNode, run_node
 from robosteer_teleop.nodes.teleop_parameters import CARTESIAN, TeleopParameters
 from robosteer_teleop.nodes.teleop_topics import TeleopTopics
 from robosteer_teleop.pose_log import LoggedCore
@@ -233,7 +233,7 @@ class TeleopNode(StoppableNode):
         self._steering.cues.append("refuse")
         self.get_logger().warning(reason)
 
-    def stop(self) -> None:
+    def finish(self) -> None:
         """Zeros, then close the door."""
         for _ in range(10):
             self._topics.command(np.zeros(len(self._rig.arm.joints)), None)

@@ -10,7 +10,6 @@ from typing import Any
 from rcl_interfaces.msg import ParameterDescriptor
 from rclpy.node import Node
 
-from robosteer_rig.errors import RobosteerError
 from robosteer_rig.parameters import required_rig
 from robosteer_rig.rig import Rig
 from robosteer_teleop.control.core import CoreConfig
