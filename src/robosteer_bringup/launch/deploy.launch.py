@@ -5,6 +5,7 @@ from launch.actions import (
     DeclareLaunchArgument,
     GroupAction,
     IncludeLaunchDescription,
+    OpaqueFunction,
     SetEnvironmentVariable,
     Shutdown,
 )
@@ -14,6 +15,8 @@ from launch.substitutions import EnvironmentVariable, IfElseSubstitution, Launch
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
+
+from robosteer_bringup.launcher.checks import check_first
 
 # What a run needs besides the rig's topics to be replayed and understood.
 RUN_TOPICS = (
@@ -209,4 +212,6 @@ def generate_launch_description() -> LaunchDescription:
         on_exit=Shutdown(reason="the trials are over"),
         condition=IfCondition(LaunchConfiguration("trials")),
     )
-    return LaunchDescription([*arguments, discovery, robot, policy, recorder, run_recorder, trials])
+    # The drivers' launch files are their vendors'.
+    first = OpaqueFunction(function=check_first, args=[__file__], kwargs={"drivers": "false"})
+    return LaunchDescription([*arguments, first, discovery, robot, policy, recorder, run_recorder, trials])

@@ -5,6 +5,7 @@ from launch.actions import (
     DeclareLaunchArgument,
     GroupAction,
     IncludeLaunchDescription,
+    OpaqueFunction,
     SetEnvironmentVariable,
     Shutdown,
 )
@@ -21,6 +22,8 @@ from launch.substitutions import (
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
+
+from robosteer_bringup.launcher.checks import check_first
 
 
 def text(name: str) -> ParameterValue:
@@ -192,4 +195,6 @@ def generate_launch_description() -> LaunchDescription:
         on_exit=Shutdown(reason="the scripted operator is done"),
         condition=IfCondition(scripted),
     )
-    return LaunchDescription([*arguments, discovery, robot, recorder, teleop, operator])
+    # The drivers' launch files are their vendors'.
+    first = OpaqueFunction(function=check_first, args=[__file__], kwargs={"drivers": "false"})
+    return LaunchDescription([*arguments, first, discovery, robot, recorder, teleop, operator])

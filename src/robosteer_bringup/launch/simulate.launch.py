@@ -1,11 +1,13 @@
 """The simulated cell alone: arm, gripper, cameras and scene on the topics of the hardware."""
 
 from launch import LaunchDescription
-from launch.actions import DeclareLaunchArgument, SetEnvironmentVariable, Shutdown
+from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable, Shutdown
 from launch.substitutions import EnvironmentVariable, LaunchConfiguration, PathJoinSubstitution
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
+
+from robosteer_bringup.launcher.checks import check_first
 
 
 def generate_launch_description() -> LaunchDescription:
@@ -57,4 +59,5 @@ def generate_launch_description() -> LaunchDescription:
         ],
         on_exit=Shutdown(reason="the simulated cell ended"),
     )
-    return LaunchDescription([*arguments, discovery, cell])
+    first = OpaqueFunction(function=check_first, args=[__file__])
+    return LaunchDescription([*arguments, first, discovery, cell])

@@ -9,6 +9,7 @@ import pytest
 
 from robosteer_bringup.launcher import command
 from robosteer_bringup.launcher.importer import launch_api
+from robosteer_bringup.launcher.include import include_file
 from robosteer_bringup.launcher.plan import Plan, make_plan
 
 IMPORTS = """
@@ -56,7 +57,7 @@ class Bench:
     def plan(self, entities: str, **arguments: str) -> Plan:
         """What a launch file would do at once."""
         with launch_api():
-            return make_plan(command.include(self.file(entities), arguments), os.environ, self.root)
+            return make_plan(include_file(self.file(entities), arguments), os.environ, self.root)
 
     def commands(self, entities: str, **arguments: str) -> list[list[str]]:
         """The command lines that a launch file would start, with the program's file name only."""

@@ -5,13 +5,16 @@ complaint that is one line among many of other processes; a check under a name t
 never asked; a help text that prints the launch file's own objects.
 """
 
+import os
 from importlib.metadata import entry_points
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from robosteer_bringup import cli
-from robosteer_bringup.launcher.checks import GROUP, parameters
+from robosteer_bringup.launcher.checks import GROUP, check_first, parameters
+from robosteer_bringup.launcher.errors import LaunchError
 from robosteer_bringup.launcher.resolve import console_scripts
 
 SOURCE = Path(__file__).parents[2]
@@ -54,6 +57,15 @@ def test_what_is_wrong_is_one_line_before_anything_starts(line: str, tmp_path, m
     assert CASES[line] in shown.err
     assert shown.err.count("\n") == 1
     assert (shown.out, [path.name for path in tmp_path.iterdir()]) == ("", ["file"])
+
+
+def test_drivers_are_not_read_and_foreign_settings_do_no_harm(monkeypatch) -> None:
+    """As under `ros2 launch` on hardware, whose context also holds what is no text."""
+    monkeypatch.delenv("AMENT_PREFIX_PATH", raising=False)
+    given = {"checkpoint": "nothing", "drivers": "true", "ros_params": [("use_sim_time", True)]}
+    context = SimpleNamespace(launch_configurations=given, environment=dict(os.environ))
+    with pytest.raises(LaunchError, match="policy: checkpoint: found nothing at nothing"):
+        check_first(context, str(SOURCE / "robosteer_bringup/launch/deploy.launch.py"), drivers="false")
 
 
 def test_every_check_belongs_to_an_executable_of_its_package() -> None:

@@ -221,8 +221,8 @@ def test_substitutions_of_paths_environment_and_commands(bench, monkeypatch: pyt
 @pytest.mark.parametrize(
     ("text", "construct"),
     [
-        ("from launch.actions import OpaqueFunction", "launch.actions.OpaqueFunction"),
-        ("import launch.actions\nlaunch.actions.OpaqueFunction", "launch.actions.OpaqueFunction"),
+        ("from launch.actions import AppendEnvironmentVariable", "launch.actions.AppendEnvironmentVariable"),
+        ("import launch.actions\nlaunch.actions.UnsetEnvironmentVariable", "launch.actions.UnsetEnvironmentVariable"),
         ("from launch_ros.actions import ComposableNodeContainer", "launch_ros.actions.ComposableNodeContainer"),
         ("from launch.frontend import Parser", "launch.frontend"),
         ("import launch_ros.descriptions", "launch_ros.descriptions"),
@@ -279,6 +279,24 @@ def test_missing_packages_files_and_executables_say_what_there_is(bench) -> None
         command.main(["--builtin", "robosteer_bringup", "recrod.launch.py"])
     with pytest.raises(UnsupportedConstructError, match=r"launch file demo.launch.yaml"):
         bench.plan(f'IncludeLaunchDescription("{bench.root}/demo.launch.yaml")')
+
+
+def test_a_function_sees_the_context_and_returns_what_comes_next(bench) -> None:
+    function = """lambda context, word, *, end: [
+        LogInfo(msg=word + context.launch_configurations["a"] + end),
+        *([ExecuteProcess(cmd=["echo", "more"])] if context.launch_configurations["a"] == "1" else [])]"""
+    entity = f"""DeclareLaunchArgument("a"),
+        OpaqueFunction(function={function}, args=["x"], kwargs={{"end": "."}}),
+        OpaqueFunction(function=lambda _: None)"""
+    assert bench.plan(entity, a="1").messages == ["x1."]
+    assert bench.commands(entity, a="1") == [["echo", "more"]]
+    assert bench.commands(entity, a="2") == []
+
+
+@pytest.mark.parametrize(("function", "complaint"), [("3", "found function=3"), ("lambda _: [7]", "found 7, expected")])
+def test_a_function_that_is_none_or_returns_no_entities(bench, function: str, complaint: str) -> None:
+    with pytest.raises(LaunchError, match=f"OpaqueFunction: {complaint}"):
+        bench.plan(f"OpaqueFunction(function={function})")
 
 
 def test_an_action_runs_once(bench) -> None:

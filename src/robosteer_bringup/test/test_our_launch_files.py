@@ -13,10 +13,14 @@ import pytest
 import yaml
 
 from robosteer_bringup.launcher import command
+from robosteer_bringup.launcher.actions import DeclareLaunchArgument, OpaqueFunction
 from robosteer_bringup.launcher.arguments import declared_arguments
+from robosteer_bringup.launcher.checks import check_first
 from robosteer_bringup.launcher.context import ProcessSpec
 from robosteer_bringup.launcher.errors import LaunchError
 from robosteer_bringup.launcher.importer import launch_api
+from robosteer_bringup.launcher.include import include_file
+from robosteer_bringup.launcher.loading import load_launch_file
 from robosteer_bringup.launcher.plan import Plan, make_plan
 from robosteer_bringup.launcher.resolve import console_scripts
 
@@ -28,7 +32,7 @@ REQUIRED = {"checkpoint": "checkpoints/nano", "sim": "true", "rig": "rig.yaml", 
 def plan(name: str, scratch: Path, **arguments: str) -> Plan:
     environment = {**os.environ, "AMENT_PREFIX_PATH": os.environ.get("AMENT_PREFIX_PATH") or str(_prefix())}
     with launch_api():
-        return make_plan(command.include(FILES[name], arguments), environment, scratch)
+        return make_plan(include_file(FILES[name], arguments), environment, scratch)
 
 
 def _prefix() -> Path:
@@ -49,9 +53,7 @@ def executables(plan: Plan) -> list[str]:
 def combinations(name: str) -> list[dict[str, str]]:
     """Every choice of every own argument once, with the required arguments."""
     with launch_api():
-        found = declared_arguments(
-            command.include(FILES[name], {}), {**os.environ, "AMENT_PREFIX_PATH": str(_prefix())}
-        )
+        found = declared_arguments(include_file(FILES[name], {}), {**os.environ, "AMENT_PREFIX_PATH": str(_prefix())})
     choices = {a.name: a.choices for a in found if a.choices and a.name not in ("sim", "mode")}
     given = {a.name: REQUIRED[a.name] for a in found if a.name in REQUIRED and a.default_value is None}
     if "sim" in {a.name for a in found}:
@@ -90,6 +92,15 @@ def test_the_three_stacks_have_these_processes(tmp_path: Path) -> None:
     assert executables(recorded) == ["cell", "guard", "policy", "recorder", "run_recorder"]
     assert parameters(recorded.processes[3])["directory"] == "runs/mine"
     assert "/robosteer/policy/chunk_record:std_msgs/msg/String" in parameters(recorded.processes[3])["extra_topics"]
+
+
+@pytest.mark.parametrize("name", ["deploy", "record", "simulate"])
+def test_ros2_launch_checks_before_anything_else_is_done(name: str) -> None:
+    with launch_api():
+        description = load_launch_file(FILES[name])
+    first = next(entity for entity in description.entities if not isinstance(entity, DeclareLaunchArgument))
+    assert isinstance(first, OpaqueFunction)
+    assert (first.function, first.args) == (check_first, (str(FILES[name]),))
 
 
 def test_text_stays_text_and_numbers_stay_numbers(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from robosteer_bringup.launcher.context import Entity, LaunchContext
@@ -166,6 +166,31 @@ class LogInfo(Action):
     def execute(self, context: LaunchContext) -> None:
         """Print it."""
         context.runtime.log(perform(context, self.msg))
+
+
+class OpaqueFunction(Action):
+    """Calls a function of the launch file with the context; visits the entities that it returns."""
+
+    def __init__(
+        self,
+        *,
+        function: Callable[..., Iterable[Entity] | None],
+        args: Iterable[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        **keywords: Any,
+    ) -> None:
+        super().__init__(**keywords)
+        if not callable(function):
+            raise LaunchError(f"OpaqueFunction: found function={function!r}, expected a function")
+        self.function = function
+        self.args = tuple(args or ())
+        self.kwargs = dict(kwargs or {})
+
+    def execute(self, context: LaunchContext) -> Sequence[Entity]:
+        """Call it."""
+        entities = tuple(self.function(context, *self.args, **self.kwargs) or ())
+        check_entities(entities, "OpaqueFunction")
+        return entities
 
 
 class EmitEvent(Action):

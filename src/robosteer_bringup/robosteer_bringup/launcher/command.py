@@ -9,18 +9,17 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
-from robosteer_bringup.launcher.actions import SetLaunchConfiguration
 from robosteer_bringup.launcher.argument_help import describe_arguments
 from robosteer_bringup.launcher.arguments import check_names, declared_arguments, parse_arguments
-from robosteer_bringup.launcher.checks import check_processes
+from robosteer_bringup.launcher.checks import check_launch
 from robosteer_bringup.launcher.description import LaunchDescription
 from robosteer_bringup.launcher.errors import LaunchError
 from robosteer_bringup.launcher.importer import launch_api
-from robosteer_bringup.launcher.include import IncludeLaunchDescription, PythonLaunchDescriptionSource
+from robosteer_bringup.launcher.include import include_file
 from robosteer_bringup.launcher.output import Output, log_directory
 from robosteer_bringup.launcher.plan import make_plan
 from robosteer_bringup.launcher.resolve import launch_file, with_ament_prefix
@@ -36,7 +35,7 @@ def main(argv: Sequence[str], prog: str = "robosteer launch") -> int:
     path, words = _file_and_words(options.package_or_file, options.words)
     values = parse_arguments(words)
     with launch_api(), tempfile.TemporaryDirectory(prefix="robosteer_launch_") as scratch:
-        description = include(path, values)
+        description = include_file(path, values)
         declared = declared_arguments(description, os.environ)
         if options.show_args:
             print(describe_arguments(declared, values))
@@ -46,8 +45,8 @@ def main(argv: Sequence[str], prog: str = "robosteer launch") -> int:
             print(make_plan(description, os.environ, Path(scratch)).render())
             return 0
         # Visited twice: what is wrong must be found before anything runs, and a description can be run only once.
-        check_processes(make_plan(description, os.environ, Path(scratch)).processes)
-        return _run(include(path, values), Path(scratch))
+        check_launch(description, os.environ, Path(scratch))
+        return _run(include_file(path, values), Path(scratch))
 
 
 def ros2_launch_installed() -> bool:
@@ -81,12 +80,6 @@ def _file_and_words(package_or_file: str, words: Sequence[str]) -> tuple[Path, S
     if not words or ":=" in words[0]:
         raise LaunchError(f"package {package_or_file}: found no launch file name after it, expected <name>.launch.py")
     return launch_file(package_or_file, words[0], os.environ), words[1:]
-
-
-def include(path: Path, values: Mapping[str, str]) -> LaunchDescription:
-    """Return the description that runs a launch file with the given arguments."""
-    settings = [SetLaunchConfiguration(name, value) for name, value in values.items()]
-    return LaunchDescription([*settings, IncludeLaunchDescription(PythonLaunchDescriptionSource(path))])
 
 
 def _run(description: LaunchDescription, scratch: Path) -> int:

@@ -44,6 +44,7 @@ SUBSET: Mapping[str, Mapping[str, Any]] = {
         actions.EmitEvent,
         actions.GroupAction,
         actions.LogInfo,
+        actions.OpaqueFunction,
         actions.RegisterEventHandler,
         actions.SetEnvironmentVariable,
         actions.SetLaunchConfiguration,

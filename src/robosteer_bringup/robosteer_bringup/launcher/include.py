@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -71,3 +71,9 @@ class IncludeLaunchDescription(Action):
             return self.source.load(context)[1]
         except LaunchError:
             return None
+
+
+def include_file(path: Path, values: Mapping[str, str]) -> LaunchDescription:
+    """Return the description that runs a launch file with the given arguments."""
+    settings = [SetLaunchConfiguration(name, value) for name, value in values.items()]
+    return LaunchDescription([*settings, IncludeLaunchDescription(PythonLaunchDescriptionSource(path))])
