@@ -181,19 +181,22 @@ def _convert_missing(
     """Convert what the store lacks; returns episode path -> key of the good ones."""
     keys: dict[Path, str] = {}
     missing: list[EpisodeJob] = []
+    seen: set[str] = set()
     for info, digest in _digests(infos, jobs):
         if isinstance(digest, RobosteerError):
             summary.failures.append(str(digest))
             continue
         key = episode_key(digest, info, rig, settings)
         final = store / "episodes" / key
-        if _is_whole(final, rig, settings):
+        if key in seen:
+            # Its frames would be their own nearest neighbours "in another episode".
+            summary.failures.append(f"{info.path}: found a copy of another episode, expected each once; remove one")
+        elif _is_whole(final, rig, settings):
             keys[info.path] = key
             summary.reused += 1
-        elif final not in [job.final for job in missing]:
-            missing.append(EpisodeJob(info, final, digest, rig, settings))
         else:
-            summary.failures.append(f"{info.path}: found a copy of another episode, expected each once; remove one")
+            missing.append(EpisodeJob(info, final, digest, rig, settings))
+        seen.add(key)
     for job, error in run_jobs(missing, jobs, progress):
         if error is not None:
             summary.failures.append(str(error))

@@ -1,7 +1,8 @@
 """Conversions of many recordings: what is done again, what is left out, what an interruption leaves.
 
 Regressions pinned: one damaged episode stops the others; an episode is converted twice, or not again after its label or
-the settings changed; Ctrl-C leaves half an episode behind; another number of processes gives another dataset.
+the settings changed; a copied recording that is in the dataset twice, so that its frames find themselves among "other"
+episodes; Ctrl-C leaves half an episode behind; another number of processes gives another dataset.
 """
 
 import contextlib
@@ -62,6 +63,15 @@ def test_nothing_is_converted_twice_and_everything_that_changed_again(tmp_path):
     summary = Summary()
     convert_bags(tmp_path / "moved", tmp_path / "out", summary=summary)
     assert summary.reused == 1
+
+
+def test_a_copied_recording_is_refused_every_time(tmp_path):
+    shutil.copytree(write_episode(tmp_path / "demos" / "000000", RIG), tmp_path / "demos" / "000001")
+    for _ in range(2):  # the second time the episode is in the store already
+        with pytest.raises(ConversionError, match="000001: found a copy of another episode"):
+            convert_bags(tmp_path / "demos", tmp_path / "out")
+    data = convert_bags(tmp_path / "demos", tmp_path / "out", skip_bad=True)
+    assert len(data.episodes) == 1
 
 
 def test_damaged_episodes_are_named_and_the_others_converted(tmp_path):
