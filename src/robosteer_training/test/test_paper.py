@@ -1,5 +1,6 @@
 """Pins: a number of the paper that no line of ours stands beside, a table that is made anew every time, a long run that
-shows nothing until its end, demonstrations on the placements of the evaluation, and pages without what differs.
+shows nothing until its end, demonstrations on the placements of the evaluation, pages without what differs, and trials
+that are lost with the place where a policy lay, or taken for those of another policy that lies there now.
 """
 
 import dataclasses
@@ -7,6 +8,7 @@ import json
 import re
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
@@ -105,6 +107,25 @@ def test_demonstrations_are_shared_reproducible_and_not_the_evaluation_s(tmp_pat
     scenes = [demonstration_scene(TASKS[0], number) for number in range(80)]
     assert {scene.grid_cell for scene in scenes[:40]} == set(range(40))
     assert not set(scenes) & set(make_scenes([TASKS[0]], range(40), range(50)))
+
+
+def test_trials_belong_to_what_a_policy_is_not_to_where_it_lies(lab, base, arguments, tmp_path):
+    policy = tmp_path / "policy"
+    save_checkpoint(policy, base)
+
+    def kept(path, task=TASKS[0], **changes):
+        here = Lab(dataclasses.replace(lab.settings, **changes))  # as in another session
+        return here.evaluation_file(path, task)
+
+    first = kept(arguments.base)
+    assert kept(policy) == first
+    assert len({first, kept(policy, TASKS[1]), kept(policy, execute_steps=3), kept(policy, time_limit_s=1.0)}) == 4
+    stats = base.norm_stats["actions"]
+    wider = base.norm_stats | {"actions": dataclasses.replace(stats, q99=2 * stats.q99)}
+    other = dataclasses.replace(base, params=jax.tree.map(lambda leaf: leaf * 1.5, dict(base.params)))
+    for changed in (dataclasses.replace(base, norm_stats=wider), other):
+        save_checkpoint(policy, changed, overwrite=True)
+        assert kept(policy) != first
 
 
 @pytest.mark.slow

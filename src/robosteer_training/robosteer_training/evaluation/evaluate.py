@@ -79,7 +79,7 @@ def evaluate(
         RobosteerError: a scene that the environment does not know, a checkpoint that does not fit; see also `Journal`.
     """
     check_scenes(settings.environment, scenes)
-    conditions, policy = _identity(checkpoint, rig, settings)
+    conditions, policy = identity(checkpoint, rig, settings)
     journal = None if out is None else Journal(out, {**conditions, **policy}, resume=resume)
     known = dict(journal.known) if journal else {}
     missing = [scene for scene in scenes if scene not in known]
@@ -125,10 +125,14 @@ def _order(scene: Scene) -> tuple[str, str, int, int]:
     return scene.task, scene.variation, scene.seed, scene.grid_cell
 
 
-def _identity(checkpoint: Path, rig: Rig, settings: EvaluateSettings) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What comparable runs share, and what the policy is."""
+def identity(checkpoint: Path, rig: Rig, settings: EvaluateSettings) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What comparable runs share, and what the policy is, wherever it lies.
+
+    Raises:
+        RobosteerError: more steps to execute than the policy gives.
+    """
     from robosteer_model.checkpoint import load_checkpoint
-    from robosteer_model.digest import params_digest
+    from robosteer_model.digest import inputs_digest, params_digest
 
     loaded = load_checkpoint(checkpoint)
     if loaded.config.action_horizon < settings.manner.execute_steps:
@@ -143,6 +147,7 @@ def _identity(checkpoint: Path, rig: Rig, settings: EvaluateSettings) -> tuple[d
     }
     policy = {
         "digest": params_digest(loaded.params),
+        "inputs_digest": inputs_digest(loaded),
         "execute_steps": settings.manner.execute_steps,
         "num_steps": settings.num_steps,
     }

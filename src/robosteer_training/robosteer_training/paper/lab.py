@@ -18,7 +18,7 @@ from robosteer_model.digest import params_digest
 from robosteer_rig.rig import Rig, load_rig
 from robosteer_training.commands.progress import progress
 from robosteer_training.dataset import load_dataset
-from robosteer_training.evaluation.evaluate import EvaluateSettings, evaluate
+from robosteer_training.evaluation.evaluate import EvaluateSettings, evaluate, identity
 from robosteer_training.evaluation.result import Evaluation
 from robosteer_training.evaluation.rollout import Manner
 from robosteer_training.evaluation.scenes import make_scenes, spread_cells
@@ -97,6 +97,7 @@ class Lab:
         self.settings = settings
         self._console = console or Console(stderr=True)
         self._spent: dict[str, float] = {}
+        self._identities: dict[Path, tuple[dict[str, Any], dict[str, Any]]] = {}
 
     @cached_property
     def base(self) -> Checkpoint:
@@ -225,14 +226,23 @@ class Lab:
     def success(self, policy: Path, task: str, variation: str = "") -> Evaluation:
         """Success on the grid."""
         s = self.settings
-        name = json_digest([str(policy), self.base_digest, task, variation, s.execute_steps, s.num_steps])[:16]
         scenes = make_scenes([task], spread_cells(s.cells), s.seeds, [variation])
-        manner = Manner(s.execute_steps, s.time_limit_s)
-        settings = EvaluateSettings(s.environment, manner, s.num_steps, s.jobs)
-        out = s.work / "evaluation" / f"{name}.json"
-        found = evaluate(policy, self.rig, scenes, settings, out=out, resume=True)
+        out = self.evaluation_file(policy, task, variation)
+        found = evaluate(policy, self.rig, scenes, self._trials, out=out, resume=True)
         self._spend("evaluation", found.seconds * len(scenes) / len(found.trials))
         return found.only(scenes)
+
+    def evaluation_file(self, policy: Path, task: str, variation: str = "") -> Path:
+        """Where the trials of a policy are kept: by what it is, not by where it lies."""
+        if policy not in self._identities:
+            self._identities[policy] = identity(policy, self.rig, self._trials)
+        name = json_digest([*self._identities[policy], task, variation])[:16]
+        return self.settings.work / "evaluation" / f"{name}.json"
+
+    @property
+    def _trials(self) -> EvaluateSettings:
+        s = self.settings
+        return EvaluateSettings(s.environment, Manner(s.execute_steps, s.time_limit_s), s.num_steps, s.jobs)
 
     @contextmanager
     def timed(self, kind: str) -> Iterator[None]:
