@@ -1,5 +1,6 @@
 """Pins: an outcome that depends on the number of workers, a resumed evaluation that tries scenes twice or joins the
-trials of two policies, Ctrl-C that loses trials, a line cut short by a crash that spoils the next one, films of the
+trials of two policies, a placement that counts as several because it was tried under several variations, Ctrl-C that
+loses trials, a line cut short by a crash that spoils the next one, films of the
 wrong trials, and policies compared on different scenes.
 """
 
@@ -242,6 +243,18 @@ def test_policies_are_compared_in_pairs(tmp_path, capsys):
     assert json.loads(out.read_text())["differences"][0]["gained"] == 8
     three = compare({"a": a, "b": b, "c": b})
     assert three[0].p_holm == pytest.approx(2 * three[0].p)
+
+
+def test_one_placement_under_two_variations_is_no_second_placement():
+    def under(successes, variations):
+        scenes = make_scenes([TASK], spread_cells(len(successes)), [0], variations)
+        return made(successes, trials=tuple(Trial(s, bool(successes[i % 10]), 4.0) for i, s in enumerate(scenes)))
+
+    a, b = [0] * 10, [1, 0] * 5
+    (once,) = compare({"a": under(a, [""]), "b": under(b, [""])})
+    (twice,) = compare({"a": under(a, ["", "dim"]), "b": under(b, ["", "dim"])})
+    assert twice.trials == 2 * once.trials
+    assert twice.interval_95 == once.interval_95
 
 
 @pytest.mark.parametrize(

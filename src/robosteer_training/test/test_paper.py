@@ -1,6 +1,7 @@
 """Pins: a number of the paper that no line of ours stands beside, a table that is made anew every time, a long run that
-shows nothing until its end, demonstrations on the placements of the evaluation, pages without what differs, and trials
-that are lost with the place where a policy lay, or taken for those of another policy that lies there now.
+shows nothing until its end, demonstrations on the placements of the evaluation, pages without what differs, p-values
+of a dozen lines as if each were the only one, and trials that are lost with the place where a policy lay, or taken for
+those of another policy that lies there now.
 """
 
 import dataclasses
@@ -17,12 +18,14 @@ from robosteer_rig.errors import RobosteerError
 from robosteer_rig.rig import load_rig
 from robosteer_training.commands.paper import Arguments, main
 from robosteer_training.dataset import load_dataset
+from robosteer_training.evaluation.result import Evaluation
+from robosteer_training.evaluation.rollout import Trial
 from robosteer_training.evaluation.scenes import make_scenes
 from robosteer_training.paper import numbers, tables
 from robosteer_training.paper.lab import Lab
 from robosteer_training.paper.result import Cell, Result
 from robosteer_training.paper.run import EXPERIMENTS, run
-from robosteer_training.paper.success import Table, only
+from robosteer_training.paper.success import Table, differences, only
 from robosteer_training.scripted_dataset import demonstration_scene, make_dataset
 
 RIG = Path(__file__).parents[2] / "robosteer_bringup" / "config" / "rigs" / "sim_panda.yaml"
@@ -171,6 +174,20 @@ def test_a_table_of_success_is_filled_cell_by_cell_and_found_again(lab, tmp_path
     assert "instead of 5,000" in seen[-1]
     again = run("table1", lab, tmp_path, "robosteer paper table1")
     assert again.cells == first.cells
+
+
+def test_the_findings_of_a_table_are_adjusted_for_the_number_of_its_lines():
+    scenes = make_scenes([TASKS[0]], range(12), [0])
+
+    def tried(successes):
+        trials = tuple(Trial(scene, i < successes, 1.0) for i, scene in enumerate(scenes))
+        return {TASKS[0]: Evaluation("policy", {}, {}, trials)}
+
+    lines = {"LoRA": tried(0), "steering": tried(8), "q-only": tried(9)}
+    assert "adjusted" not in differences({name: lines[name] for name in ("LoRA", "steering")}, "LoRA")[0]
+    better, best = differences(lines, "LoRA")
+    assert better.endswith("p = 0.0078, 0.0078 adjusted for 2 comparisons")
+    assert best.endswith("p = 0.0039, 0.0078 adjusted for 2 comparisons")
 
 
 def test_the_page_tells_an_unfinished_table():

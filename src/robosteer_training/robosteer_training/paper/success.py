@@ -8,9 +8,9 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from robosteer_rig.errors import RobosteerError
-from robosteer_training.evaluation.comparison import compare
+from robosteer_training.evaluation.comparison import Difference, compare
 from robosteer_training.evaluation.result import Evaluation
-from robosteer_training.evaluation.statistics import wilson_interval
+from robosteer_training.evaluation.statistics import holm, wilson_interval
 from robosteer_training.paper.lab import Lab
 from robosteer_training.paper.result import Cell, Result
 
@@ -104,18 +104,23 @@ def measure(lab: Lab, table: Table, result: Result, saved: Callable[[Result], No
 
 
 def differences(found: Mapping[str, Mapping[str, Evaluation]], reference: str) -> list[str]:
-    """Each line against the reference over the columns that both have, in pairs."""
-    texts = []
+    """Each line against the reference over the columns that both have, in pairs; p is adjusted for the lines."""
+    pairs: dict[str, tuple[Difference, int]] = {}
     for name, results in found.items():
         shared = [column for column in results if column in found[reference]]
         if name == reference or not shared:
             continue
-        (d,) = compare({reference: _pool(found[reference], shared), name: _pool(results, shared)})
+        (difference,) = compare({reference: _pool(found[reference], shared), name: _pool(results, shared)})
+        pairs[name] = difference, len(shared)
+    adjusted = holm([difference.p for difference, _ in pairs.values()])
+    texts = []
+    for (name, (d, columns)), p in zip(pairs.items(), adjusted, strict=True):
         low, high = (100 * x for x in d.interval_95)
-        texts.append(
-            f"{name} against {reference}, {d.trials} pairs over {len(shared)} columns: {100 * d.difference:+.1f} "
+        text = (
+            f"{name} against {reference}, {d.trials} pairs over {columns} columns: {100 * d.difference:+.1f} "
             f"points (95 % interval {low:+.1f} to {high:+.1f}), McNemar exact p = {d.p:.2g}"
         )
+        texts.append(text if len(pairs) == 1 else f"{text}, {p:.2g} adjusted for {len(pairs)} comparisons")
     return texts
 
 
