@@ -2,7 +2,8 @@
 
 Regressions pinned: one compilation per head; a head that matters missed, one that cannot matter scored; the score of a
 head that depends on which others share its pass; an interrupted run that ends elsewhere; pi0-FAST without an action
-tokenizer answered with numbers; a gradient with the wrong sign; sets that should not share a head and do.
+tokenizer answered with numbers; a gradient with the wrong sign; heads that REINFORCE wants to keep, ranked by their
+numbers; sets that should not share a head and do.
 """
 
 import dataclasses
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 
 from robosteer_model import pi0
+from robosteer_model.config import GemmaConfig
 from robosteer_model.edits import Edits, head_edit
 from robosteer_rig.errors import RobosteerError
 from robosteer_training.frames import model_frames, observation_of
@@ -24,6 +26,7 @@ from robosteer_training.heads.selection import HeadSelection
 from robosteer_training.heads.tasks import make_disjoint, slug
 
 from .conftest import CoarseTokens
+from .tiny_model import tiny_config
 
 USEFUL = (1, 2)
 QUICK = CmaSettings(frames=8, block=4, chunk=5, noise_draws=2)
@@ -115,6 +118,31 @@ def test_reinforce_learns_to_keep_the_useful_head_and_resumes_exactly(planted, c
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(RobosteerError, match="expected at least the batch of 6"):
         learn_probabilities(loss, rows[:3], settings)
+
+
+class Additive:
+    """A loss to which every head that is left out adds its own weight, and each mask some noise."""
+
+    def __init__(self, weights):
+        gemma = GemmaConfig(8, weights.shape[0], 8, weights.shape[1], head_dim=4)
+        self.config, self._weights = dataclasses.replace(tiny_config(), paligemma=gemma, action_expert=gemma), weights
+
+    def moments(self, rows):
+        return np.zeros((*self._weights.shape, 4), np.float32), np.zeros(self._weights.shape, np.float32)
+
+    def __call__(self, rows, stack):
+        noise = np.random.default_rng(rows.sum()).normal(0, 0.05, len(stack.mask))
+        return (stack.mask * self._weights).sum((1, 2)) + noise
+
+
+def test_of_many_heads_that_reinforce_keeps_the_useful_ones_lead():
+    random = np.random.default_rng(0)
+    weights = np.abs(random.normal(size=(18, 8))) * (random.random((18, 8)) < 0.5)
+    found = learn_probabilities(Additive(weights), np.arange(128), ReinforceSettings())
+    assert (found.probability == found.probability.max()).sum() > 40  # at the clamp
+    assert len(np.unique(found.dropped)) == weights.size
+    best, useful = (set(np.argsort(x, axis=None)[:20].tolist()) for x in (found.dropped, -weights))
+    assert len(best & useful) >= 12  # by their numbers 6, by chance 3
 
 
 def test_the_gradient_is_that_of_the_expected_loss():

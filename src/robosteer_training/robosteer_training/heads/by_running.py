@@ -107,7 +107,7 @@ def select_by_running(
     else:
         picks = spread_rows(frames_of, run.frames)
         learned = learn_probabilities(loss, picks, run.reinforce, key=key, path=path, progress=progress)
-        scores = 1 - learned.probability
+        scores = learned.dropped
         chosen |= {"reinforce": dataclasses.asdict(run.reinforce)}
         details = {"loss_per_update": learned.losses.tolist()}
     heads = rank_heads(scores, excluded_heads(source, settings))[: wanted_heads(source, settings)]

@@ -56,12 +56,25 @@ class ReinforceResult:
     """What was learned.
 
     Attributes:
-        probability: (L, N) of staying.
+        theta: (L, N) logits of staying.
         losses: (steps,) mean loss over the masks of each update.
     """
 
-    probability: np.ndarray
+    theta: np.ndarray
     losses: np.ndarray
+
+    @property
+    def probability(self) -> np.ndarray:
+        """(L, N) of staying, as masks are drawn."""
+        return _probability(self.theta)
+
+    @property
+    def dropped(self) -> np.ndarray:
+        """(L, N) float64 probability of not staying, low for heads to keep.
+
+        Not clamped: most heads that matter end at the clamp, where their order would be that of their numbers.
+        """
+        return 1 / (1 + np.exp(np.asarray(self.theta, np.float64)))
 
 
 def learn_probabilities(
@@ -116,7 +129,7 @@ def learn_probabilities(
         if progress is not None:
             progress(step + 1, settings.steps)
     partial.done()
-    return ReinforceResult(_probability(theta), losses)
+    return ReinforceResult(theta, losses)
 
 
 def policy_gradient(kept: np.ndarray, losses: np.ndarray, probability: np.ndarray) -> np.ndarray:
