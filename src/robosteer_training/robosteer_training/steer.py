@@ -33,7 +33,7 @@ from robosteer_training.pipeline import Pipeline, convert
 from robosteer_training.report.html import write_report
 from robosteer_training.report.summary import summarise
 from robosteer_training.stages import Stages
-from robosteer_training.steer_settings import SteerSettings
+from robosteer_training.steer_settings import SteerSettings, first_change
 
 SETTINGS_FILE = "settings.json"
 SECONDS_FILE = "seconds.json"
@@ -175,12 +175,11 @@ def _open_work_directory(settings: SteerSettings, *, resume: bool, overwrite: bo
     told = settings.to_json()
     file = work / SETTINGS_FILE
     if file.exists():
-        before = json.loads(file.read_text())
-        changed = [name for name in told if before.get(name) != told[name]]
-        if changed:
+        if changed := first_change(json.loads(file.read_text()), told):
+            name, before, now = changed
             raise RobosteerError(
-                f"--resume: {changed[0]}: found {before.get(changed[0])}, expected {told[changed[0]]} as before; "
-                "give the same options or --overwrite without --resume"
+                f"--resume: {name}: found {now}, expected {before} as in the unfinished run; give the same options, or "
+                "--overwrite without --resume"
             )
         return work
     write_json(file, told)

@@ -102,5 +102,18 @@ class SteerSettings:
 
     def to_json(self) -> dict[str, Any]:
         """Everything that decides the result."""
-        data = json.loads(json.dumps(dataclasses.asdict(self), default=lambda value: str(value.absolute())))
+        fields = dataclasses.asdict(self) | {"training": self.training.identity()}
+        data = json.loads(json.dumps(fields, default=lambda value: str(value.absolute())))
         return {name: value for name, value in data.items() if name not in ("out", "jobs", "log")}
+
+
+def first_change(before: dict[str, Any], now: dict[str, Any]) -> tuple[str, Any, Any] | None:
+    """The first setting of `now` that `before` has otherwise: its dotted name and both values."""
+    for name, value in now.items():
+        old = before.get(name)
+        if isinstance(value, dict) and isinstance(old, dict):
+            if inside := first_change(old, value):
+                return f"{name}.{inside[0]}", *inside[1:]
+        elif old != value:
+            return name, old, value
+    return None

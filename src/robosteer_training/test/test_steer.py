@@ -2,7 +2,8 @@
 
 Regressions pinned: Ctrl-C in any stage leaves something that is taken for whole, or loses work; a resumed run differs
 from an undisturbed one; results are overwritten without a word; a report that asks the network for something; other
-settings, other models, other conventions accepted silently; a traceback for an empty directory.
+settings, other models, other conventions accepted silently; a resumed run that refuses what changes no number, or takes
+what was asked before for what is asked now; a traceback for an empty directory.
 """
 
 import base64
@@ -30,7 +31,7 @@ from robosteer_training.finetune.settings import TrainSettings
 from robosteer_training.heads.cache import CacheSettings, fill_cache, load_cache
 from robosteer_training.heads.select import KnnSettings
 from robosteer_training.heads.selection import HeadSelection
-from robosteer_training.steer import steer
+from robosteer_training.steer import _open_work_directory, steer
 from robosteer_training.steer_settings import SteerSettings
 
 from .synthetic_bag import Script, bench_rig, write_episode
@@ -178,13 +179,28 @@ def test_interrupted_in_every_stage_and_resumed_it_is_the_same_run(summary, sett
             with pytest.raises(RobosteerError, match="give --resume"):
                 steer(settings, console=quiet())
             other = dataclasses.replace(settings, training=dataclasses.replace(TRAINING, seed=9))
-            with pytest.raises(RobosteerError, match="training: found"):
+            with pytest.raises(RobosteerError, match=r"training\.seed: found 9, expected 0 as in the unfinished run"):
                 steer(other, resume=True, console=quiet())
     again = steer(settings, resume=True, console=quiet())
     assert again["reused"] == ["dataset", "activations", "heads", "finetune"]
     for name in ("heads", "loss", "dataset"):
         assert again[name] == summary[name]
     assert again["checkpoint"]["digest"] == summary["checkpoint"]["digest"]
+
+
+def test_what_changes_no_number_may_change_on_resuming(settings, tmp_path):
+    """More saving, another way to fit into memory: after a run that did not fit, that is what one wants to change."""
+    first = dataclasses.replace(settings, out=tmp_path / "run")
+    _open_work_directory(first, resume=False, overwrite=False)
+    training = dataclasses.replace(TRAINING, remat="full", memory_limit_gib=3.0, save_every=1)
+    _open_work_directory(dataclasses.replace(first, training=training), resume=True, overwrite=False)
+    for changes, told in (
+        ({"training": dataclasses.replace(TRAINING, peak_lr=1.0)}, "training.peak_lr: found 1.0, expected 0.003 as in"),
+        ({"rank": 8}, "rank: found 8, expected None as in"),
+        ({"heads": dataclasses.replace(first.heads, m=3)}, "heads.m: found 3, expected 2 as in"),
+    ):
+        with pytest.raises(RobosteerError, match=f"--resume: {re.escape(told)}"):
+            _open_work_directory(dataclasses.replace(first, **changes), resume=True, overwrite=False)
 
 
 def test_commands_take_the_parts_of_a_run(summary, settings, base_path, tmp_path, capsys):
