@@ -7,14 +7,19 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from robosteer_rig.errors import RobosteerError
 
 
-def write_bytes(path: Path, data: bytes) -> None:
+def write_file(path: Path, fill: Callable[[IO[bytes]], object]) -> None:
     """Write a file in one piece: a reader sees the old content or the new one, never a part.
+
+    Args:
+        path: of the file.
+        fill: writes the content into an open file.
 
     Raises:
         RobosteerError: the disk is full or the place is not writable; the old file is intact.
@@ -23,7 +28,7 @@ def write_bytes(path: Path, data: bytes) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with partial.open("wb") as file:
-            file.write(data)
+            fill(file)
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
@@ -31,6 +36,11 @@ def write_bytes(path: Path, data: bytes) -> None:
         with contextlib.suppress(OSError):  # What went wrong above is what counts.
             partial.unlink(missing_ok=True)
         raise RobosteerError(f"{path}: cannot write ({error.strerror}); free some space or choose --out") from error
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write bytes as `write_file` does."""
+    write_file(path, lambda file: file.write(data))
 
 
 def write_json(path: Path, data: Any) -> None:

@@ -1,16 +1,18 @@
 """Training, resuming, exporting.
 
 Regressions pinned: a run that does not learn; a resumed run that differs in a bit; base weights that move; a state of
-another run that is continued; NaN written over a good state; cached vision tokens that give another loss; an exported
-checkpoint that acts differently.
+another run that is continued; NaN written over a good state; a state that is held twice while it is written; cached
+vision tokens that give another loss; an exported checkpoint that acts differently.
 """
 
 import dataclasses
 import signal
+import tracemalloc
 from functools import partial
 
 import jax
 import numpy as np
+import optax
 import pytest
 
 from robosteer_model.checkpoint import load_checkpoint
@@ -22,6 +24,7 @@ from robosteer_training.finetune.loss import Work, batch_loss, draw, light_augme
 from robosteer_training.finetune.recipes import recipe_by_name
 from robosteer_training.finetune.settings import TrainSettings
 from robosteer_training.finetune.spec import AdapterSpec
+from robosteer_training.finetune.state import History, TrainState, save_state
 from robosteer_training.finetune.train import BAD_BATCH_FILE, STATE_FILE, TrainingStopped, Watch, train
 from robosteer_training.finetune.vision import encode_frames
 from robosteer_training.frames import observation_of, split_episodes
@@ -55,6 +58,17 @@ def test_heldout_loss_falls_and_the_base_stays(params, spec, trained):
     assert len(trained.history.loss) == 12
     assert len(trained.heldout_episodes) == 1
     assert set(trained.adapter) == set(spec.leaves)
+
+
+def test_a_state_is_written_without_a_second_copy_in_memory(tmp_path):
+    size = 32 * 2**20
+    state = TrainState(np.int32(1), {"leaf": np.zeros(size // 4, np.float32)}, optax.EmptyState())
+    tracemalloc.start()
+    save_state(tmp_path / "state.npz", state, History(), "run")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert (tmp_path / "state.npz").stat().st_size > size
+    assert peak < size
 
 
 def test_a_resumed_run_is_the_same_run(params, spec, encoded, trained, tmp_path):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import io
 import json
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,7 +12,7 @@ import numpy as np
 import optax
 
 from robosteer_rig.errors import RobosteerError
-from robosteer_training.files import write_bytes
+from robosteer_training.files import write_file
 from robosteer_training.finetune.adapter import Adapter
 
 SCHEMA = "robosteer.train_state/1"
@@ -71,9 +70,9 @@ def save_state(path: Path, state: TrainState, history: History, identity: str) -
     leaves = jax.tree.leaves(state)
     meta = {"schema": SCHEMA, "identity": identity, "history": dataclasses.asdict(history)}
     arrays = {f"leaf_{i}": np.asarray(leaf) for i, leaf in enumerate(leaves)}
-    buffer = io.BytesIO()
-    np.savez(buffer, allow_pickle=False, meta=np.frombuffer(json.dumps(meta).encode(), np.uint8), **arrays)
-    write_bytes(path, buffer.getvalue())
+    arrays["meta"] = np.frombuffer(json.dumps(meta).encode(), np.uint8)
+    # Straight into the file: of a model that trains whole, 40 GB would be in memory a second time.
+    write_file(path, lambda file: np.savez(file, allow_pickle=False, **arrays))
 
 
 def load_state(path: Path, like: TrainState, identity: str) -> tuple[TrainState, History]:
