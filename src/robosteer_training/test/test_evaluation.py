@@ -1,12 +1,13 @@
 """Pins: an outcome that depends on the number of workers, a resumed evaluation that tries scenes twice or joins the
 trials of two policies, a placement that counts as several because it was tried under several variations, Ctrl-C that
-loses trials, a line cut short by a crash that spoils the next one, films of the
-wrong trials, and policies compared on different scenes.
+loses trials, a worker whose refusal ends as a traceback, a line cut short by a crash that spoils the next one, films of
+the wrong trials, and policies compared on different scenes.
 """
 
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -35,6 +36,7 @@ from robosteer_training.evaluation.overview import overview
 from robosteer_training.evaluation.result import Evaluation
 from robosteer_training.evaluation.rollout import Manner, Trial, flow_noise, run_trial
 from robosteer_training.evaluation.scenes import FIRST_SEED, GRID_CELLS, grid_cells, make_scenes, spread_cells
+from robosteer_training.evaluation.workers import Job, run_in_processes
 
 PACKAGES = Path(__file__).parents[2]
 RIG = PACKAGES / "robosteer_bringup" / "config" / "rigs" / "sim_panda.yaml"
@@ -227,6 +229,14 @@ def test_a_journal_keeps_trials_and_refuses_those_of_something_else(tmp_path):
     third.close()
     made([1, 0]).save(out)
     assert len(Journal(out, {"digest": "d", "rig_digest": "r"}, resume=True).known) == 2
+
+
+def test_what_a_worker_refuses_at_its_start_is_told_as_it_is(tmp_path):
+    policy = shutil.copytree(NANO, tmp_path / "policy")
+    (policy / "assets" / "cell" / "norm_stats.json").unlink()
+    job = Job(str(policy), RIG.read_text(), "cell", Manner(3, 0.4))
+    with pytest.raises(RobosteerError, match="norm_stats: found none, expected state and actions"):
+        list(run_in_processes(job, [Scene(TASK, 3, 0)], jobs=1))
 
 
 def test_policies_are_compared_in_pairs(tmp_path, capsys):

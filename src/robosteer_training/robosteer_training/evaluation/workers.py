@@ -50,13 +50,26 @@ class Job:
 
 
 class Worker:
-    """A loaded policy and its cell."""
+    """A loaded policy and its cell.
+
+    What they refuse is told with the first scene: raised here, a pool and a cluster would call it a worker's death.
+    """
 
     def __init__(self, job: Job, cancelled: Callable[[], bool] = lambda: False) -> None:
-        from robosteer_model.policy import Policy
-
         self._job, self._cancelled = job, cancelled
         self._rig = parse_rig(job.rig)
+        self._refusal: str | None = None
+        try:
+            self._load()
+        except Exception as error:
+            if not getattr(error, "user_error", False):
+                raise
+            self._refusal = str(error)
+
+    def _load(self) -> None:
+        from robosteer_model.policy import Policy
+
+        job = self._job
         # Always the longest prompt: its padding must not depend on which scenes this worker saw before.
         self._policy = Policy.load(job.checkpoint, num_steps=job.num_steps, full_prompt=True)
         config = self._policy.config
@@ -64,7 +77,13 @@ class Worker:
         self._environment = make_environment(job.environment, self._rig)
 
     def run(self, scene: Scene) -> Trial:
-        """Try one scene; a failure is filmed, if films are wanted."""
+        """Try one scene; a failure is filmed, if films are wanted.
+
+        Raises:
+            RobosteerError: a checkpoint, environment or scene that cannot be used.
+        """
+        if self._refusal is not None:
+            raise RobosteerError(self._refusal)
         frames: list[Frame] | None = [] if self._job.films is not None else None
         trial = run_trial(
             self._policy,
