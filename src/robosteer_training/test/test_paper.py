@@ -97,6 +97,14 @@ def test_names_are_the_commands(arguments):
         main(["table7", "table7", "--base", str(arguments.base), "--rig", str(RIG)])
 
 
+@pytest.mark.parametrize(("name", "needed"), [("table2", 2), ("table6", 2), ("fig7", 2), ("fig8", 3)])
+def test_experiments_that_need_more_tasks_say_so_before_any_work(arguments, name, needed, tmp_path):
+    words = ["--base", arguments.base, "--rig", RIG, "--work", tmp_path / "work", "--out", tmp_path / "out", "--quick"]
+    with pytest.raises(RobosteerError, match=f"--tasks: found {needed - 1}, expected at least {needed} for {name}"):
+        main(["table7", name, *map(str, words), "--tasks", *TASKS[: needed - 1]])
+    assert not list(tmp_path.iterdir())
+
+
 def test_demonstrations_are_shared_reproducible_and_not_the_evaluation_s(tmp_path):
     rig, store, stamps = load_rig(RIG), tmp_path / "episodes", []
     for count in (1, 2):

@@ -145,11 +145,14 @@ def main(argv: list[str]) -> int:
     from robosteer_rig.environment import Scene, check_scenes
     from robosteer_rig.errors import RobosteerError
     from robosteer_training.paper.lab import Lab
-    from robosteer_training.paper.run import run
+    from robosteer_training.paper.run import EXPERIMENTS, run
 
     if len(set(arguments.what)) != len(arguments.what) or not arguments.what:
         raise RobosteerError("paper: found no name, or one twice, expected tables or figures")
     settings = arguments.settings()
+    for name in arguments.what:
+        if len(settings.tasks) < (needed := EXPERIMENTS[name].tasks):
+            raise RobosteerError(f"--tasks: found {len(settings.tasks)}, expected at least {needed} for {name}")
     tasks, changes = (*settings.tasks, settings.unseen), ("", *settings.variations)
     check_scenes(settings.environment, [Scene(task, 0, 0, change) for task in tasks for change in changes])
     lab = Lab(settings)

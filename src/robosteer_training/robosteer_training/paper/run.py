@@ -33,6 +33,7 @@ class Experiment:
         analysis: fills the result, or None.
         notes: what differs in this one.
         shapes_only: it needs no data.
+        tasks: how many it needs at least.
     """
 
     title: str
@@ -42,6 +43,7 @@ class Experiment:
     analysis: Callable[[Lab, Result], None] | None = None
     notes: tuple[str, ...] = ()
     shapes_only: bool = False
+    tasks: int = 1
 
 
 _SUCCESS = "Success in per cent; the paper's is π0.5's, one trial in each of 40 cells."
@@ -50,7 +52,7 @@ _FIRST_TASK = "The paper does not say which two other tasks are meant; ours are 
 EXPERIMENTS: dict[str, Experiment] = {
     "table1": Experiment("Table 1: zero-shot, LoRA and steering on every task", _SUCCESS, table=tables.table1),
     "table2": Experiment(
-        "Table 2: other tasks and changed conditions", _SUCCESS, table=tables.table2, notes=(_FIRST_TASK,)
+        "Table 2: other tasks and changed conditions", _SUCCESS, table=tables.table2, notes=(_FIRST_TASK,), tasks=2
     ),
     "table3": Experiment(
         "Table 3: how heads are chosen, and which parts of them are trained",
@@ -80,6 +82,7 @@ EXPERIMENTS: dict[str, Experiment] = {
         "Accuracy on frames of episodes that made no centroid; margin is correct minus wrong votes over votes.",
         f"least and most of {analyses.SPLITS} splits",
         analysis=analyses.table6,
+        tasks=2,
     ),
     "table7": Experiment(
         "Table 7: what is trained",
@@ -106,10 +109,10 @@ EXPERIMENTS: dict[str, Experiment] = {
         analysis=analyses.figure6,
     ),
     "fig7": Experiment(
-        "Figure 7: heads shared between tasks", "Jaccard index.", "least and most", analysis=analyses.figure7
+        "Figure 7: heads shared between tasks", "Jaccard index.", "least and most", analysis=analyses.figure7, tasks=2
     ),
     "fig8": Experiment(
-        "Figure 8: head maps of the other tasks", "k-NN error of every head.", "", analysis=analyses.figure8
+        "Figure 8: head maps of the other tasks", "k-NN error of every head.", "", analysis=analyses.figure8, tasks=3
     ),
 }
 
