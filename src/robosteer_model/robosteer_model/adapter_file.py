@@ -134,6 +134,8 @@ def load_adapter(path: str | os.PathLike[str]) -> Adapter:
                 )
                 for i, entry in enumerate(data["deltas"])
             ]
+        for delta in deltas:
+            delta.require_finite()
         return Adapter(
             tuple(deltas),
             str(data["base_digest"]),
@@ -141,7 +143,7 @@ def load_adapter(path: str | os.PathLike[str]) -> Adapter:
             data["rig"],
             data["provenance"],
         )
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, KeyError, TypeError, EOFError, MemoryError, zipfile.BadZipFile) as error:
         if isinstance(error, ModelError):
             raise
         raise ModelError(f"adapter {root}: found {error}, expected a sound adapter; copy or make it again") from error

@@ -120,7 +120,9 @@ def verify(path: PathLike, config: ModelConfig | str | None = None) -> list[str]
             step()
         except ModelError as error:
             problems.append(str(error))
-    return problems + list(_unreadable(layout, leaves))
+    # Of others it is said already that they do not fit; their size is whatever somebody wrote.
+    expected = expected_shapes(model)
+    return problems + list(_unreadable(layout, [leaf for leaf in leaves if expected.get(leaf.path) == leaf.shape]))
 
 
 def _unreadable(layout: Layout, leaves: list[Leaf]) -> Iterator[str]:

@@ -7,7 +7,8 @@ beside a checkpoint.
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Literal
+import math
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from robosteer_model.errors import ModelError
 
@@ -154,25 +155,45 @@ _NESTED: dict[str, type] = {
     "lora_attn": LoraConfig,
     "lora_ffn": LoraConfig,
 }
+_LARGEST = 2**31 - 1
 
 
 def _build(cls: type, data: Any, where: str) -> Any:
     if not isinstance(data, dict):
         raise ModelError(f"{where}: found {type(data).__name__}, expected an object")
-    known = {f.name for f in dataclasses.fields(cls)}
-    if unknown := sorted(set(data) - known):
-        raise ModelError(f"{where}: unknown fields {unknown}, expected some of {sorted(known)}")
+    hints = get_type_hints(cls)
+    if unknown := sorted(set(data) - set(hints)):
+        raise ModelError(f"{where}: unknown fields {unknown}, expected some of {sorted(hints)}")
     values = {}
     for name, value in data.items():
+        value = tuple(value) if isinstance(value, list) else value
         if name in _NESTED and value is not None:
             value = _build(_NESTED[name], value, f"{where}.{name}")
-        elif isinstance(value, list):
-            value = tuple(value)
+        elif not _fits(hints[name], value):
+            expected = str(hints[name]).removeprefix("<class '").removesuffix("'>").replace("typing.", "")
+            raise ModelError(f"{where}.{name}: found {str(value)[:40]!r}, expected {expected}")
         values[name] = value
     try:
         return cls(**values)
     except TypeError as error:
         raise ModelError(f"{where}: {error}") from error
+
+
+def _fits(hint: Any, value: Any) -> bool:
+    """Whether a value from a file is of a field's type; sizes are positive, other numbers finite."""
+    arguments = get_args(hint)
+    if get_origin(hint) is Literal:
+        return isinstance(value, str) and value in arguments
+    if get_origin(hint) is tuple:
+        kinds = arguments[:1] * len(value) if Ellipsis in arguments and isinstance(value, tuple) else arguments
+        if not isinstance(value, tuple) or not value or len(value) != len(kinds):
+            return False
+        return all(_fits(kind, one) for kind, one in zip(kinds, value, strict=True))
+    if hint is int:
+        return type(value) is int and 0 < value <= _LARGEST
+    if hint is float:
+        return type(value) in (int, float) and math.isfinite(value)
+    return value is None if type(None) in arguments else type(value) is hint
 
 
 def gemma_2b(*, lora: bool = False) -> GemmaConfig:

@@ -41,12 +41,24 @@ class Delta:
             raise ModelError(f"delta of {self.path}: found other arrays, expected a and b, or value")
         if self.index is not None and (self.index.ndim != 2 or len(self.index) != len(self._first)):
             raise ModelError(f"delta of {self.path}: found index {self.index.shape}, expected one row per slice")
+        if self.index is not None and (self.index.dtype.kind not in "iu" or (self.index < 0).any()):
+            raise ModelError(f"delta of {self.path}: found an odd index, expected whole numbers from 0")
 
     @property
     def _first(self) -> np.ndarray:
         array = self.a if self.a is not None else self.value
         assert array is not None  # noqa: S101 (checked on construction)
         return array
+
+    def require_finite(self) -> None:
+        """Refuse numbers that are none, of an adapter that comes from somewhere.
+
+        Raises:
+            ModelError: there are some.
+        """
+        arrays = [array for array in (self.a, self.b, self.value, np.float64(self.scale)) if array is not None]
+        if not all(np.isfinite(array).all() for array in arrays):
+            raise ModelError(f"delta of {self.path}: found NaN or infinity, expected finite numbers; train again")
 
     @property
     def where(self) -> tuple[np.ndarray, ...] | slice:
@@ -68,10 +80,16 @@ class Delta:
         else:
             assert self.a is not None  # noqa: S101
             assert self.b is not None  # noqa: S101
-            product = self.a[i].astype(np.float64) @ self.b[i].astype(np.float64)
-            new = (weight.astype(np.float64) + self.scale * product).astype(np.float32)
+            try:
+                new = self.a[i].astype(np.float64) @ self.b[i].astype(np.float64)
+            except ValueError:
+                raise ModelError(
+                    f"delta of {self.path}: found factors {self.a[i].shape} and {self.b[i].shape}, expected a product"
+                ) from None
         if new.shape != weight.shape:
             raise ModelError(f"delta of {self.path}: found slices {new.shape}, expected {weight.shape}")
+        if self.value is None:
+            new = (weight.astype(np.float64) + self.scale * new).astype(np.float32)
         return new
 
 

@@ -1,10 +1,13 @@
 """Checkpoints from strangers.
 
 Pins: TensorStore follows symbolic links out of a checkpoint, so links are refused before anything is opened; asset ids
-and leaf names cannot leave the directory; damaged files give one line, never a traceback or wrong numbers.
+and leaf names cannot leave the directory; damaged files, sizes that are none, and arrays larger than any memory give
+one line, never a traceback or wrong numbers; so do adapters whose factors do not fit, or fit only by broadcasting.
 """
 
+import copy as copy_module
 import json
+import math
 import os
 import shutil
 
@@ -12,8 +15,11 @@ import numpy as np
 import pytest
 
 from robosteer_model import checkpoint_store
+from robosteer_model import config as config_mod
+from robosteer_model.adapter_file import Adapter, load_adapter, save_adapter
 from robosteer_model.checkpoint import load_checkpoint
 from robosteer_model.checkpoint_report import verify
+from robosteer_model.deltas import Delta, apply_deltas
 from robosteer_model.errors import ModelError
 from robosteer_model.params import flatten
 
@@ -103,6 +109,80 @@ def test_damaged_metadata_is_one_line(copy, text):
     (copy / "params/_METADATA").write_text(text)
     with pytest.raises(ModelError) as error:
         load_checkpoint(copy)
+    assert "\n" not in str(error.value)
+
+
+def fields(document, above=()):
+    for name, value in document.items():
+        yield (*above, name)
+        yield from fields(value, (*above, name)) if isinstance(value, dict) else ()
+
+
+def test_every_field_of_a_model_that_makes_no_sense_is_named():
+    document, accepted = config_mod.pi05(lora=True).to_json(), set()
+    for path in fields(document):
+        for value in ("x", -1, 0, 1.5, None, 10**30, [], True, [0, 1], math.inf):
+            inside = told = copy_module.deepcopy(document)
+            for name in path[:-1]:
+                inside = inside[name]
+            inside[path[-1]] = value
+            try:
+                config_mod.ModelConfig.from_json(told)
+            except ModelError as error:
+                assert path[-1] in str(error)  # noqa: PT017 (most are refused)
+            else:
+                accepted.add((path[-1], value))
+    factors = {("alpha", value) for value in (-1, 0, 1.5, 10**30)} | {("lora_attn", None), ("lora_ffn", None)}
+    assert accepted == factors | {("rslora", True), ("discrete_state_input", True)}
+
+
+def test_an_array_larger_than_any_memory_is_a_line_of_verify(copy):
+    """Chunks that were never written cost nothing on disk: such an array is a few hundred bytes."""
+    import tensorstore
+
+    shape = [2**45]
+    store = {"driver": "ocdbt", "base": {"driver": "file", "path": f"{copy}/params/"}, "path": "params.bomb/"}
+    metadata = {"shape": shape, "chunks": [2**20], "dtype": "<f4"}
+    tensorstore.open({"driver": "zarr", "kvstore": store, "metadata": metadata}, create=True).result()
+    path = copy / "params/_METADATA"
+    document = json.loads(path.read_text())
+    keys = [{"key": "params", "key_type": 2}, {"key": "bomb", "key_type": 2}]
+    document["tree_metadata"]["bomb"] = {"key_metadata": keys}
+    path.write_text(json.dumps(document))
+    assert any("bomb (unused, found (35184372088832,))" in problem for problem in verify(copy))
+    with pytest.raises(ModelError, match="bomb"):
+        load_checkpoint(copy)
+
+
+def changed(array, **other):
+    return {"path": "w", "index": np.array([[1]]), "a": array, "b": np.ones((1, 2, 3), np.float32)} | other
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        changed(np.ones((1, 4, 5), np.float32)),  # no product
+        changed(np.ones((1, 1, 2), np.float32)),  # a row that would be added to all four
+        changed(np.ones((1, 4, 2), np.float32), index=np.array([[-1]])),
+        changed(np.ones((1, 4, 2), np.float32), index=np.array([[2]])),
+        changed(np.ones((1, 4, 2), np.float32), index=np.array([[0.5]])),
+        changed(np.ones((1, 4, 2), np.float32), path="nowhere"),
+        {"path": "w", "index": np.array([[1]]), "value": np.ones((1, 4, 2), np.float32)},
+        {"path": "w", "value": np.full((1, 2, 4, 3), np.nan, np.float32)},
+    ],
+)
+def test_an_adapter_that_does_not_fit_is_one_line(tmp_path, fields):
+    whole = Delta("w", np.array([[1]]), a=np.ones((1, 4, 2), np.float32), b=np.ones((1, 2, 3), np.float32))
+    save_adapter(tmp_path / "adapter", Adapter((whole,), "0" * 64, config_mod.pi05()))
+    params = {"w": np.zeros((2, 4, 3), np.float32)}
+    assert apply_deltas(params, load_adapter(tmp_path / "adapter").deltas)["w"][1].tolist() == [[2.0] * 3] * 4
+    path, arrays = fields["path"], {name: value for name, value in fields.items() if name != "path"}
+    np.savez(tmp_path / "adapter" / "adapter.npz", **{f"0.{name}": value for name, value in arrays.items()})
+    document = json.loads((tmp_path / "adapter" / "adapter.json").read_text())
+    document["deltas"] = [{"path": path, "scale": 1.0, "arrays": sorted(arrays)}]
+    (tmp_path / "adapter" / "adapter.json").write_text(json.dumps(document))
+    with pytest.raises(ModelError) as error:
+        apply_deltas(params, load_adapter(tmp_path / "adapter").deltas)
     assert "\n" not in str(error.value)
 
 
