@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 import math
 from typing import Protocol
@@ -89,8 +90,27 @@ class Lifted:
         return None if now.gripped(target) else Failure.DROPPED
 
 
+class _Brought(abc.ABC):
+    """What tasks have in common that take an object and let go of it somewhere else."""
+
+    @abc.abstractmethod
+    def met(self, now: Instant, target: int, goal: int | None) -> bool:
+        """Whether the target is there now."""
+
+    def begun(self, now: Instant, target: int, start: np.ndarray) -> bool:
+        """Whether the target is off the table, held."""
+        return _taken(now, target)
+
+    def setback(self, now: Instant, target: int, goal: int | None, start: np.ndarray) -> Failure | None:
+        """Dropped or misplaced unless held or where it belongs."""
+        if now.gripped(target) or self.met(now, target, goal):
+            return None
+        near = goal is not None and _apart(now.positions, target, goal) < GOAL_REACH_M
+        return Failure.MISPLACED if near else Failure.DROPPED
+
+
 @dataclasses.dataclass(frozen=True)
-class Inside:
+class Inside(_Brought):
     """Released inside a vessel that stands.
 
     What counts is the target's lower end, or its centre if it has no ends.
@@ -112,16 +132,28 @@ class Inside:
         x, y, z = now.inside(goal, now.lowest_point(target))
         return math.hypot(x, y) < self.radius_m and -0.01 < z < self.height_m
 
-    def begun(self, now: Instant, target: int, start: np.ndarray) -> bool:
-        """Whether the target is off the table, held."""
-        return _taken(now, target)
 
-    def setback(self, now: Instant, target: int, goal: int | None, start: np.ndarray) -> Failure | None:
-        """Dropped or misplaced unless held or inside."""
-        if now.gripped(target) or self.met(now, target, goal):
-            return None
-        near = goal is not None and _apart(now.positions, target, goal) < GOAL_REACH_M
-        return Failure.MISPLACED if near else Failure.DROPPED
+@dataclasses.dataclass(frozen=True)
+class Stacked(_Brought):
+    """Released on top of another object, and off the table.
+
+    Attributes:
+        radius_m: between the two centres, sideways.
+        hold_s: for how long.
+    """
+
+    radius_m: float = 0.018
+    hold_s: float = 0.5
+
+    def met(self, now: Instant, target: int, goal: int | None) -> bool:
+        """Whether the target lies on the goal now."""
+        return (
+            goal is not None
+            and not now.padded(target)
+            and now.touching(target, goal)
+            and bool(now.heights[target] > RAISED_M)
+            and _apart(now.positions, target, goal) < self.radius_m
+        )
 
 
 @dataclasses.dataclass(frozen=True)

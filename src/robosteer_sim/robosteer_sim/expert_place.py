@@ -14,6 +14,8 @@ from robosteer_sim.motion import Move, Phase, View, downward, rotation_error, to
 _OVER_GOAL_M = 0.012
 _TURNED_RAD = 0.12
 _LOST_M = 0.05  # of the object from where it was between the pads
+_LET_GO_M = 0.004  # over what the object is put on
+_ON_TOP_M = 0.018
 _STUCK_S = 2.5  # what is lowered for so long has met something
 
 
@@ -126,11 +128,14 @@ class PlaceExpert(PickExpert):
 
     def _conclude(self, view: View, pose: np.ndarray) -> None:
         """Look at the result; another attempt if it is bad."""
-        offset = self._lowest(pose) - view.poses[self.goal][:3]
-        if math.hypot(*offset[:2]) < 0.06 and offset[2] < self._rim_m:
+        if self._settled(self._lowest(pose) - view.poses[self.goal][:3]):
             self._finished = True
         else:
             self._retry()
+
+    def _settled(self, offset: np.ndarray) -> bool:
+        """Whether the target is where it belongs, from the (3,) m between its lowest point and the goal's frame."""
+        return math.hypot(*offset[:2]) < 0.06 and bool(offset[2] < self._rim_m)
 
     def _lost(self, view: View, pose: np.ndarray) -> bool:
         grasp = self._grip.point(pose)
@@ -167,6 +172,34 @@ class PlaceExpert(PickExpert):
         # What is still below the rim keeps its distance from the vessel.
         go = np.clip(1.0 - (height - 0.01) / 0.03, 0.0, 1.0) if far < 0.16 else 1.0
         return np.append(towards(missing[:2] + detour, REACH_GAIN, carry.carry_speed) * go, rise)
+
+
+class StackExpert(PlaceExpert):
+    """Puts a cube or a block on top of another one."""
+
+    def __init__(
+        self, target: str, goal: str, halves_m: tuple[float, float], random: np.random.Generator, grip: Grip
+    ) -> None:
+        """Prepare an episode.
+
+        Args:
+            target: name of the object to stack.
+            goal: name of the one below.
+            halves_m: half the height of both.
+            random: source of the human-like variation.
+            grip: how to take hold of the target.
+        """
+        super().__init__(target, goal, 0.0, _LET_GO_M, random, grip)
+        self._bottom, self._top = (np.array([0.0, 0.0, half]) for half in halves_m)
+
+    def _lowest(self, pose: np.ndarray) -> np.ndarray:
+        return pose[:3] - self._bottom
+
+    def _aim(self, view: View) -> np.ndarray:
+        return super()._aim(view) + self._top
+
+    def _settled(self, offset: np.ndarray) -> bool:
+        return math.hypot(*offset[:2]) < _ON_TOP_M and abs(offset[2] - self._top[2]) < _ON_TOP_M
 
 
 class MarkerExpert(PlaceExpert):

@@ -129,11 +129,17 @@ PAPER_TASKS = (
 
 
 def task_card(prompt: str) -> TaskCard:
-    """The card of an instruction.
+    """The card of an instruction: the cell's own, or one of the user's (`task_files`).
 
     Raises:
         RobosteerError: for an unknown instruction; the message lists the known ones.
     """
-    if prompt not in TASKS:
-        raise RobosteerError(f"task: found {prompt!r}, expected one of {sorted(TASKS)}")
-    return TASKS[prompt]
+    if prompt in TASKS:
+        return TASKS[prompt]
+    from robosteer_sim.task_files import VARIABLE, own_tasks
+
+    own = own_tasks()
+    if prompt not in own:
+        known = sorted([*TASKS, *own])
+        raise RobosteerError(f"task: found {prompt!r}, expected one of {known}; {VARIABLE} names files with your own")
+    return own[prompt]
