@@ -113,5 +113,16 @@ def main(argv: list[str]) -> int:
     scene = Scene(preview.task, preview.grid_cell, preview.seed, preview.variation)
     pictures = _views(scene, preview.height, None if preview.out.suffix == ".gif" else preview.at)
     _save(preview.out, pictures)
-    print(f"{preview.out}: '{preview.task}' from three cameras, moments: {len(pictures)}")
+    print(f"{preview.out}: '{preview.task}' from three cameras, moments: {len(pictures)}; {_outcome(scene)}")
     return 0
+
+
+def _outcome(scene: Scene) -> str:
+    """How the scripted expert does, in words."""
+    from robosteer_sim.physics import CellPhysics
+    from robosteer_sim.rehearsal import rehearse
+
+    found = rehearse(CellPhysics(), scene)
+    if found.judge.success:
+        return f"the scripted expert succeeds, and ends after {found.duration_s:.1f} s"
+    return f"the scripted expert fails: {found.judge.detail}"

@@ -11,13 +11,15 @@ from robosteer_rig.errors import RobosteerError
 from robosteer_sim.preview import main
 
 
-def test_a_picture_and_a_film(tmp_path):
+def test_a_picture_and_a_film(tmp_path, capsys):
     assert main(["--out", str(tmp_path / "new" / "cell.png"), "--height", "60"]) == 0
     picture = np.asarray(Image.open(tmp_path / "new" / "cell.png"))
     assert picture.shape == (60, 3 * 106, 3)
     assert picture.std() > 20
     assert main(["--out", str(tmp_path / "cell.gif"), "--height", "60"]) == 0
     assert Image.open(tmp_path / "cell.gif").n_frames > 20
+    shown = capsys.readouterr().out.splitlines()
+    assert all("; the scripted expert succeeds, and ends after " in line for line in shown)
 
 
 @pytest.mark.parametrize(
