@@ -6,6 +6,8 @@ that the launch checks know and the cell does not; a cube that counts as stacked
 """
 
 import itertools
+import re
+from pathlib import Path
 
 import pytest
 import yaml
@@ -22,13 +24,9 @@ from robosteer_sim.rehearsal import rehearse
 from robosteer_sim.task_files import SUCCESS, VARIABLE, parse_task
 from robosteer_sim.tasks import task_card
 
-STACK = {
-    "schema": "robosteer.task/1",
-    "prompt": "stack blue cube on red cube",
-    "target": "blue cube",
-    "goal": "red cube",
-    "success": "stacked",
-}
+PAGE = Path(__file__).parents[3] / "docs/how-to/tasks.md"
+STACK = yaml.safe_load(re.search("```yaml\n(.*?)```", PAGE.read_text(), flags=re.DOTALL)[1])
+"""The guide's own example."""
 
 
 @pytest.fixture(scope="module")
