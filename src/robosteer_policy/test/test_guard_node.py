@@ -14,12 +14,14 @@ import time
 import numpy as np
 import pytest
 from sensor_msgs.msg import JointState
+from std_msgs.msg import Float64MultiArray
 from std_srvs.srv import SetBool
 
 from .graph import DEADLINE_S, Probe, graph, time_to_rest
 from .panda import JOINTS, READY, RIG
 
 GUARD = "robosteer_policy.nodes.guard"
+COMMANDS = "/joint_velocity_controller/commands"
 # Tests share two cores with others: what is not under test is given time. Rest does not wait for silence_s.
 LENIENT = {"silence_s": 1.0, "controller_s": 9.0, "frozen_s": 9.0}
 PATIENT = {"rig": str(RIG), "joint_state_s": 9.0, **LENIENT}
@@ -203,6 +205,36 @@ def test_the_gripper_follows_the_selected_source_only(world, probe):
     publishers["teleop"].publish(Float64(data=1.0))
     probe.until(lambda: len(probe.gripper) > 2, "gripper commands")
     assert set(probe.gripper) == {1.0}
+
+
+def test_a_second_guard_refuses_before_it_says_anything_and_the_first_goes_on(world, probe):
+    world.start_node(GUARD, source="teleop", **PATIENT)
+    probe.arm()
+    second = world.start_node(GUARD, source="teleop", **PATIENT)
+    seen = set()
+
+    def ended():
+        seen.update(bytes(i.endpoint_gid) for i in probe.node.get_publishers_info_by_topic(COMMANDS))
+        return second.poll() is not None
+
+    while not ended():
+        probe.spin(0.02)
+    assert second.returncode == 1
+    assert len(seen) == 1, "it never had a publisher"
+    lines = (world.tmp_path / "process1.log").read_text().splitlines()
+    assert len(lines) == 1
+    assert "found node guard publishing it already, expected nobody" in lines[0]
+    probe.spin(0.6)  # the first looks for rivals twice a second
+    assert probe.guard()["state"] == "armed"
+
+
+def test_a_guard_that_arms_by_itself_waits_until_it_is_alone(world, probe):
+    rival = probe.node.create_publisher(Float64MultiArray, COMMANDS, 10)
+    world.start_node(GUARD, source="teleop", auto_arm=True, **PATIENT)
+    probe.until(lambda: len(probe.commands) > 100, "a second of zeros")
+    assert probe.guard()["state"] == "disarmed"
+    probe.node.destroy_publisher(rival)
+    probe.until(lambda: probe.guard()["state"] == "armed", "arming")
 
 
 @pytest.mark.parametrize(

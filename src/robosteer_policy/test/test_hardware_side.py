@@ -16,10 +16,9 @@ from std_srvs.srv import SetBool, Trigger
 
 from .graph import Probe, graph, time_to_rest
 from .panda import READY, RIG
-from .test_guard_node import GUARD, PATIENT
+from .test_guard_node import COMMANDS, GUARD, PATIENT
 
 WATCHDOG = "robosteer_policy.nodes.watchdog"
-COMMANDS = "/joint_velocity_controller/commands"
 # A controller manager's parameters, and nothing else of it.
 MANAGER = """
 import rclpy

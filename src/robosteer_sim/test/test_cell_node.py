@@ -2,9 +2,11 @@
 
 Pins: a topic, type, QoS, frame or unit other than docs/reference/topics.md says; pictures that the rig's reader cannot
 decode; an arm that goes on moving when commands stop; parameters accepted and then failing at the reset; a reset that
-does not give the scene asked for; an exit code other than 0 after a doubled Ctrl-C; a traceback for a missing rig file.
+does not give the scene asked for; an exit code other than 0 after a doubled Ctrl-C; a traceback for a missing rig file; two
+cells in one domain, whose arms the guard takes for one.
 """
 
+import dataclasses
 import json
 import signal
 
@@ -20,6 +22,7 @@ from std_srvs.srv import Trigger
 
 from robosteer_rig.environment import Scene
 from robosteer_rig.images import decode_image, decode_raw
+from robosteer_rig.rig import load_rig
 from robosteer_sim.cell_model import CAMERAS
 from robosteer_sim.layout import lay_out
 from robosteer_sim.panda import READY_POSITION
@@ -179,8 +182,21 @@ def test_a_parameter_that_makes_no_scene_is_refused(graph, name, value):
     assert name in result.reason or "range" in result.reason
 
 
-def test_the_cells_own_clock_can_be_published(graph, cell, rig_path):
-    other = start("cell", f"rig:={rig_path}", "publish_clock:=true")
+def test_a_second_cell_refuses_and_the_first_goes_on(graph, cell, rig_path):
+    other = start("cell", f"rig:={rig_path}")
+    _, problems = other.communicate(timeout=DEADLINE_S)
+    assert other.returncode == 1
+    assert problems.startswith("/joint_states: found node cell publishing it already, expected nobody; stop it")
+    assert len(problems.strip().splitlines()) == 1
+    assert cell.poll() is None
+    assert len(graph.node.get_publishers_info_by_topic("/joint_states")) == 1
+
+
+def test_the_cells_own_clock_can_be_published(graph, rig_path, tmp_path):
+    rig = load_rig(rig_path)
+    elsewhere = dataclasses.replace(rig, arm=dataclasses.replace(rig.arm, state_topic="/elsewhere/joint_states"))
+    (tmp_path / "rig.yaml").write_text(elsewhere.to_yaml())
+    other = start("cell", f"rig:={tmp_path / 'rig.yaml'}", "publish_clock:=true")
     try:
         clocks = [c.clock.sec + c.clock.nanosec * 1e-9 for c in graph.collect(Clock, "/clock", 20)]
         assert clocks[0] < 600

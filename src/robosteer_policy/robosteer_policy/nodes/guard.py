@@ -19,7 +19,7 @@ from rclpy.clock_type import ClockType
 from rclpy.parameter import Parameter as RosParameter
 from rclpy.subscription import MessageInfo
 from sensor_msgs.msg import JointState
-from std_msgs.msg import Float64, String
+from std_msgs.msg import Float64, Float64MultiArray, String
 from std_srvs.srv import SetBool
 
 from robosteer_policy.guard.gate import Gate, Source, State
@@ -35,6 +35,8 @@ from robosteer_policy.nodes.guard_output import MODES, make_output
 from robosteer_policy.nodes.parameters import Parameter, declare
 from robosteer_policy.nodes.qos import LATCHED, RELIABLE
 from robosteer_rig.errors import RobosteerError
+from robosteer_rig.guard_status import TOPIC as STATUS_TOPIC
+from robosteer_rig.nodes.claims import Claim, Claims
 from robosteer_rig.nodes.running import StoppableNode, run_node
 from robosteer_rig.parameters import required_rig
 from robosteer_rig.rig import load_rig
@@ -42,6 +44,8 @@ from robosteer_rig.units import stamp_ns
 
 # So many periods of zeros are sent before the node ends: the controller's subscription is best effort.
 LAST_ZEROS = 50
+# Nodes that may have a publisher on the arm's command topic: it speaks only when the guard no longer does.
+SPARED = ("watchdog",)
 DEFAULTS = GuardSettings()
 PARAMETERS = (
     Parameter("rig", "", "path of the rig file"),
@@ -86,6 +90,7 @@ class GuardNode(StoppableNode):
         source = parse_source(values["source"])
         self._gate = Gate(self._rig.arm.joints, limits, self._settings(values), source, interlocks)
         self._mode: str = values["mode"]
+        self._claim(values["target_topic"])
         self._output = make_output(self, self._rig, limits, self._mode, values["target_topic"])
         self._auto_arm = values["auto_arm"]
         self._shown: tuple[str, ...] = ()
@@ -125,10 +130,16 @@ class GuardNode(StoppableNode):
             found.append(LimiterProof(self, requirements, self._now).interlock)
         return found
 
+    def _claim(self, target_topic: str) -> None:
+        """Make sure, before anything is published, that no other guard (or cell's controller) commands this arm."""
+        velocities = self._mode == MODES[0]
+        topic, kind = (self._rig.arm.command_topic, Float64MultiArray) if velocities else (target_topic, JointState)
+        Claims(self, [Claim(STATUS_TOPIC, String, latched=True), Claim(topic, kind, allowed=SPARED)]).require()
+
     def _connect(self) -> None:
         arm, gripper = self._rig.arm, self._rig.gripper
         self._gripper = self.create_publisher(Float64, gripper.command_topic, RELIABLE)
-        self._status = self.create_publisher(String, "/robosteer/guard/status", LATCHED)
+        self._status = self.create_publisher(String, STATUS_TOPIC, LATCHED)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", RELIABLE)
         self.create_subscription(JointState, arm.state_topic, self._on_joint_state, RELIABLE)
         for source in Source:
@@ -165,7 +176,7 @@ class GuardNode(StoppableNode):
 
     def _tick(self) -> None:
         now = self._now()
-        if self._auto_arm and not self._gate.arm(now):
+        if self._auto_arm and not (self._rivals() or self._gate.arm(now)):
             self._auto_arm = False
         self._send(now)
         position = self._gate.gripper.due(now.steady_ns)
@@ -205,8 +216,7 @@ class GuardNode(StoppableNode):
         topic = self._output.topic
         # An entry of a killed process stays for its lease of 20 s.
         writers = [info.node_name for info in self.get_publishers_info_by_topic(topic)]
-        # The watchdog speaks only when the guard no longer does.
-        others = [name for name in writers if name not in (self.get_name(), "watchdog")]
+        others = [name for name in writers if name not in (self.get_name(), *SPARED)]
         count = len(others) + max(writers.count(self.get_name()) - 1, 0)
         return f"{topic}: found {count} other publishers, expected the guard alone; stop them" if count else ""
 

@@ -23,6 +23,7 @@ from std_srvs.srv import Trigger
 
 from robosteer_rig.environment import Scene
 from robosteer_rig.errors import RobosteerError
+from robosteer_rig.nodes.claims import Claim, Claims
 from robosteer_rig.nodes.running import StoppableNode, run_node
 from robosteer_rig.parameters import required_rig
 from robosteer_rig.rig import Rig, load_rig
@@ -70,9 +71,11 @@ class CellNode(StoppableNode):
         super().__init__("cell")
         self._rig = self._declare_parameters()
         rig = self._rig
+        claims = Claims(self, [Claim(rig.arm.state_topic, JointState)])
         timeout_s = rig.action.command_timeout_s
         impedance = self._impedance()
         self._cell = LiveCell(self._scene({}), self._distractors(), command_timeout_s=timeout_s, impedance=impedance)
+        claims.require()  # Two arms on one topic are neither: the guard would believe both.
         sizes = {name: (camera.width, camera.height) for name, camera in rig.cameras.items()}
         self._cameras = CellCameras(self._cell.physics, sizes)
         # Evenly spread over the period, so that a tick rarely has to draw more than one picture.
