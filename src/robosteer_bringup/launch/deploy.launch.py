@@ -56,7 +56,13 @@ def generate_launch_description() -> LaunchDescription:
             "auto_enable",
             default_value="false",
             choices=["true", "false"],
-            description="act as soon as the checkpoint is loaded; in simulation the guard is armed too",
+            description="arm and act as soon as the checkpoint is loaded and everything is fresh (simulation only)",
+        ),
+        DeclareLaunchArgument(
+            "auto_enable",
+            choices=["false"],
+            description="on hardware a person arms, and a person enables",
+            condition=UnlessCondition(sim),
         ),
         DeclareLaunchArgument(
             "execute_steps", default_value="8", description="actions of a chunk used before the next one takes over"

@@ -112,11 +112,17 @@ def generate_launch_description() -> LaunchDescription:
         on_exit=Shutdown(reason="the watchdog ended"),
         condition=IfCondition(AndSubstitution(guarded, LaunchConfiguration("watchdog"))),
     )
+    simulated_time = ParameterValue(LaunchConfiguration("publish_clock", default="false"), value_type=bool)
     homing = Node(
         package="robosteer_policy",
         executable="homing",
         output="screen",
-        parameters=[{"rig": ParameterValue(LaunchConfiguration("rig"), value_type=str)}],
+        parameters=[
+            {
+                "rig": ParameterValue(LaunchConfiguration("rig"), value_type=str),
+                "use_sim_time": simulated_time,
+            }
+        ],
         condition=IfCondition(LaunchConfiguration("homing")),
     )
     guard = Node(
@@ -135,7 +141,7 @@ def generate_launch_description() -> LaunchDescription:
                     IfElseSubstitution(guarded, LaunchConfiguration("limiter_proof"), ""), value_type=str
                 ),
                 "deadman_topic": ParameterValue(LaunchConfiguration("deadman_topic"), value_type=str),
-                "use_sim_time": ParameterValue(LaunchConfiguration("publish_clock", default="false"), value_type=bool),
+                "use_sim_time": simulated_time,
             }
         ],
         on_exit=Shutdown(reason="the guard ended"),

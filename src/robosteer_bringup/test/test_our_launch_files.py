@@ -2,7 +2,7 @@
 
 Pins: a construct outside the launcher's subset in a file that nobody ran with just these arguments; an executable or a
 parameter that its node does not have; a simulated stack that talks to the laboratory's network; hardware that starts
-unasked; a stack that goes on after its guard has died.
+unasked; a stack that goes on after its guard has died; a policy on hardware that moves as soon as somebody arms.
 """
 
 import ast
@@ -126,13 +126,18 @@ def test_a_person_is_aligned_counted_down_and_met_with_a_certificate(tmp_path: P
 def test_simulated_time_reaches_every_node(tmp_path: Path) -> None:
     cell, *others = plan("record", tmp_path, sim="true", operator="scripted", publish_clock="true").processes
     assert parameters(cell)["publish_clock"] is True
+    others += plan("deploy", tmp_path, sim="true", checkpoint="x", homing="true", publish_clock="true").processes[1:]
+    assert "homing" in [spec.name.rsplit("-", 1)[0] for spec in others]
     assert all(parameters(spec)["use_sim_time"] is True for spec in others)
 
 
-def test_the_guard_arms_itself_in_simulation_only(tmp_path: Path) -> None:
+def test_the_guard_arms_itself_and_the_policy_enables_itself_in_simulation_only(tmp_path: Path) -> None:
     simulated = plan("deploy", tmp_path, sim="true", checkpoint="x", auto_enable="true")
-    real = plan("deploy", tmp_path, sim="false", checkpoint="x", auto_enable="true", drivers="false")
+    real = plan("deploy", tmp_path, sim="false", checkpoint="x", drivers="false")
     assert [parameters(p.processes[1])["auto_arm"] for p in (simulated, real)] == [True, False]
+    assert [parameters(p.processes[2])["auto_enable"] for p in (simulated, real)] == [True, False]
+    with pytest.raises(LaunchError, match="auto_enable: found 'true', expected one of false"):
+        plan("deploy", tmp_path, sim="false", checkpoint="x", auto_enable="true", drivers="false")
     assert executables(real) == ["watchdog", "guard", "policy"]
     assert parameters(real.processes[1])["rig"].endswith("config/rigs/fr3_robotiq_zed.yaml")
     assert "ROS_AUTOMATIC_DISCOVERY_RANGE" not in real.processes[1].environment.keys() - os.environ.keys()

@@ -115,6 +115,7 @@ class Acting:
         steering: asked at each inference what is steered, and how strongly.
         overlays: asked at each inference which overlays somebody wants to see.
         may_move: asked before and during a run whether anybody would obey; returns why not.
+        ended: called once at the end of every run, however it comes.
         chunks: accepted since the start.
         lateness: what is done when the next chunk does not come; None takes its defaults.
     """
@@ -130,6 +131,7 @@ class Acting:
         steering: Callable[[], Steering] = Steering,
         may_move: Callable[[], str] = lambda: "",
         overlays: Callable[[], frozenset[str]] = frozenset,
+        ended: Callable[[], None] = lambda: None,
         lateness: Lateness | None = None,
     ) -> None:
         self._rig = rig
@@ -144,7 +146,7 @@ class Acting:
         self._pending: Result | None = None
         self.lateness = lateness or Lateness(round(1e9 / rig.action.rate_hz))
         self.instruction = instruction
-        self.steering, self.may_move, self.overlays = steering, may_move, overlays
+        self.steering, self.may_move, self.overlays, self.ended = steering, may_move, overlays, ended
         self.state = State.LOADING
         self.reason = "loading the checkpoint"
         self.chunks = 0
@@ -263,8 +265,10 @@ class Acting:
         return True
 
     def _end(self, state: State, reason: str) -> None:
-        if self.state is State.RUNNING:
-            self._farewell = True
-            self._run += 1
+        was_running = self.state is State.RUNNING
         if self.state is not State.LOADING:
             self.state, self.reason = state, reason
+        if was_running:
+            self._farewell = True
+            self._run += 1
+            self.ended()

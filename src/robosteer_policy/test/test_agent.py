@@ -1,7 +1,8 @@
 """Acting without ROS: frames to chunks, starting and stopping, and the inference thread on a real tiny model.
 
 Regressions pinned: an inference that finished after a stop started the next run; non-finite actions reached the command
-topic; a stale camera went on being acted on; an end that was not announced latched the guard.
+topic; a stale camera went on being acted on; an end that was not announced latched the guard; live steering outlasted a
+run that was disabled, or that ended between two steps.
 """
 
 import time
@@ -75,10 +76,15 @@ class Bench:
         self.now = 1000 * MS
         self.next_frame = frame
         self.asked, self.answers = [], []
-        self.guard = ""
+        self.guard, self.ended = "", 0
         self.acting = Acting(
-            RIG_HERE, self, self, lambda: Asynchronous(8), "pick up red cube", may_move=lambda: self.guard
+            *(RIG_HERE, self, self, lambda: Asynchronous(8), "pick up red cube"),
+            may_move=lambda: self.guard,
+            ended=self.count_end,
         )
+
+    def count_end(self):
+        self.ended += 1
 
     def frame_at(self, t_ns):
         return self.next_frame(t_ns)
@@ -238,6 +244,32 @@ def test_disabling_is_an_ordinary_end_and_before_loading_stop_is_harmless():
     assert bench.acting.state is State.READY
     assert not bench.acting.last_word().velocity.any()
     assert bench.acting.last_word() is None
+
+
+@pytest.mark.parametrize("end", ["disable", "stop", "guard between two steps", "guard", "stale", "inference"])
+def test_every_way_in_which_a_run_ends_is_told_once(end):
+    bench = Bench()
+    bench.run()
+    assert bench.ended == 0
+    if end == "disable":
+        bench.acting.disable()
+    elif end == "stop":
+        bench.acting.stop("a reason")
+    elif end.startswith("guard"):
+        bench.guard = "guard: fault"
+        bench.acting.watch(bench.now) if "between" in end else bench.step()
+    elif end == "stale":
+        bench.next_frame = lambda t_ns: frame(t_ns, stale=("wrist",))
+        bench.step(), bench.step()
+    else:
+        while not bench.busy:
+            bench.step()
+        bench.answer(trouble="policy: out of memory")
+        bench.step()
+    assert bench.acting.state is not State.RUNNING
+    assert bench.ended == 1
+    bench.acting.stop("again")
+    assert bench.ended == 1
 
 
 # The inference thread ------------------------------------------------------------------------------------------------

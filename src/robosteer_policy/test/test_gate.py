@@ -267,18 +267,32 @@ def test_arming_is_refused_while_the_arm_moves():
     assert "moves at 0.30 rad/s" in bench.gate.arm(bench.now)
 
 
+@pytest.mark.parametrize("measured", [[], [np.nan] * 7], ids=["no velocity", "NaN"])
+def test_arming_is_refused_while_the_arm_moves_although_the_driver_measures_no_velocity(measured):
+    bench = Bench(armed=False)
+    for k in range(5):
+        bench.steady += 10 * MS
+        position = READY + np.eye(7)[6] * 0.003 * k
+        bench.gate.on_joint_state(bench.now.clock_ns, JOINTS, position, measured, bench.now)
+    assert "moves at 0.30 rad/s" in bench.gate.arm(bench.now)
+    for _ in range(2):
+        bench.steady += 10 * MS
+        bench.gate.on_joint_state(bench.now.clock_ns, JOINTS, READY, measured, bench.now)
+    assert bench.gate.arm(bench.now) == ""
+
+
 def test_gripper_keeps_its_range_and_its_hold():
     bench = Bench()
     gripper = bench.gate.gripper
     assert gripper.due(bench.steady) is None
-    assert bench.gate.on_gripper(Source.POLICY, 1.04) == ""
+    assert bench.gate.on_gripper(Source.POLICY, 1.04, bench.now) == ""
     assert gripper.due(bench.steady) == 1.0
     assert gripper.due(bench.steady + MS) is None
     assert gripper.due(bench.steady + 101 * MS) == 1.0
-    assert bench.gate.on_gripper(Source.POLICY, 0.99) == ""
+    assert bench.gate.on_gripper(Source.POLICY, 0.99, bench.now) == ""
     assert gripper.due(bench.steady + 102 * MS) is None
-    assert "not the selected" in bench.gate.on_gripper(Source.TELEOP, 0.0)
-    assert "outside 0 ... 1" in bench.gate.on_gripper(Source.POLICY, 85.0)
+    assert "not the selected" in bench.gate.on_gripper(Source.TELEOP, 0.0, bench.now)
+    assert "outside 0 ... 1" in bench.gate.on_gripper(Source.POLICY, 85.0, bench.now)
     assert bench.gate.state is State.FAULT
     assert gripper.due(bench.steady + 500 * MS) == 0.99
 

@@ -46,7 +46,7 @@ def perform(bench, what, *arguments):
     elif what == "measure":
         bench.measuring = arguments[0]
     elif what == "gripper":
-        bench.gate.on_gripper(*arguments)
+        bench.gate.on_gripper(*arguments, bench.now)
     else:
         values, age_ms = arguments
         names = (*JOINTS, "x", "y")[: len(values)]

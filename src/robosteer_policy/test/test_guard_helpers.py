@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from robosteer_policy.guard.grip import GripDecision, GripRules
-from robosteer_policy.guard.homing import HOME, homing_velocity
+from robosteer_policy.guard.homing import HOME, homing_velocity, require_speed
 from robosteer_policy.guard.watchdog import Watch, Watchdog
 from robosteer_rig.errors import RobosteerError
 
@@ -108,6 +108,12 @@ def test_following_sends_only_changes_that_count_and_always_reaches_the_ends():
     assert goals([0.97] * 20 + [1.0] * 20, follow) == [0.97, 1.0]
 
 
+@pytest.mark.parametrize("rules", [BINARY, GripRules(binary=False)])
+def test_a_position_that_is_no_number_is_no_wish(rules):
+    assert goals([float("nan")] * 20, rules) == []
+    assert goals([0.0] * 20 + [float("nan")] * 20, rules) == [0.0]
+
+
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.floats(-0.1, 1.1), min_size=1, max_size=300), st.booleans())
 def test_goals_are_never_nearer_than_the_interval(positions, binary):
@@ -136,3 +142,9 @@ def test_homing_arrives_slowly_and_straight():
     assert periods < 600
     assert largest == pytest.approx(0.3)
     assert np.abs(position - HOME).max() < 0.01
+
+
+@pytest.mark.parametrize("speed", [-0.3, 0.0, float("nan"), float("inf"), 2.0])
+def test_a_speed_that_leads_away_from_home_is_refused(speed):
+    with pytest.raises(RobosteerError, match="speed: found"):
+        require_speed(speed)

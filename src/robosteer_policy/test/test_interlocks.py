@@ -1,14 +1,15 @@
 """Interlocks: a deadman, a watchdog and a proved limiter decide whether the arm may move.
 
 Regressions pinned: a deadman that went silent counted as held; releasing it and pressing it again went on without a
-person's arming; a limiter proved once was believed for ever; `True` and `true` were different proofs.
+person's arming; a limiter proved once was believed for ever, or as long as another node answered; `True` and `true`
+were different proofs; the gripper closed while the deadman was released.
 """
 
 import pytest
 
 from robosteer_policy.guard.gate import Gate, Source, State
 from robosteer_policy.guard.interlocks import Interlock
-from robosteer_policy.guard.proof import Requirement, parse_requirements, unproved
+from robosteer_policy.guard.proof import Answers, Requirement, parse_requirements, unproved
 from robosteer_policy.guard.settings import GuardSettings
 from robosteer_rig.errors import RobosteerError
 
@@ -72,6 +73,17 @@ def test_a_release_at_rest_is_no_fault():
     assert bench.gate.state is State.ARMED
 
 
+def test_the_gripper_moves_only_while_the_deadman_is_held():
+    bench = Guarded()
+    bench.deadman.hear("", bench.now)
+    bench.gate.arm(bench.now)
+    assert bench.gate.on_gripper(Source.POLICY, 0.2, bench.now) == ""
+    bench.deadman.hear("released", bench.now)
+    assert bench.gate.on_gripper(Source.POLICY, 1.0, bench.now) == "deadman: released"
+    assert bench.gate.gripper.due(bench.steady) == 0.2
+    assert bench.gate.state is State.ARMED, "nothing moved"
+
+
 NEEDS = parse_requirements(["/controller_manager:enforce_command_limits=true", " ", "/filter:rate=0.01"])
 
 
@@ -88,6 +100,15 @@ def test_a_limiter_is_proved_by_every_parameter(limit, rate, phrase):
     found = {("/controller_manager", "enforce_command_limits"): limit, ("/filter", "rate"): rate}
     assert unproved(NEEDS, found).startswith(phrase)
     assert bool(unproved(NEEDS, found)) == bool(phrase)
+
+
+def test_a_node_that_no_longer_answers_proves_nothing_whoever_else_does():
+    answers, second = Answers(max_age_s=5.0), 1_000_000_000
+    answers.take("/controller_manager", {"enforce_command_limits": True}, 0)
+    for now_s in range(20):
+        answers.take("/filter", {"rate": 0.01}, now_s * second)
+        trouble = unproved(NEEDS, answers.fresh(now_s * second))
+        assert trouble.startswith("/controller_manager does not say") == (now_s > 5), trouble
 
 
 def test_requirements_are_parsed_strictly():

@@ -1,7 +1,9 @@
 """The workspace: no wish leaves the box or goes below the table, and an impedance target never jumps.
 
 Regressions pinned: the tool was kept above the table while the elbow went through it; an arm that stood outside could
-not come back; a target followed the measured position at rest, so that the arm sagged under gravity.
+not come back; a target followed the measured position at rest, so that the arm sagged under gravity; a resting target
+waited where an arm had been that was led away by hand, and pulled it back; a target that leads by one step of the
+action lay behind a wall that the arm was kept from.
 """
 
 import numpy as np
@@ -9,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from robosteer_policy.guard.impedance import ImpedanceTarget
+from robosteer_policy.guard.impedance import ImpedanceTarget, for_impedance
 from robosteer_policy.guard.limits import Limiter, Limits
 from robosteer_policy.guard.workspace import WorkspaceLimits
 from robosteer_rig.errors import RobosteerError
@@ -107,6 +109,25 @@ def test_the_impedance_target_is_measured_plus_one_step_and_stays_at_rest():
     np.testing.assert_allclose(now, position + 0.02)
     held = target.step(np.zeros(7), position + 0.01)
     assert held.tolist() == now.tolist()
+
+
+def test_a_target_that_the_arm_was_taken_away_from_does_not_pull_it_back():
+    target = ImpedanceTarget(limits(), 1 / 15)
+    target.step(np.zeros(7), READY)
+    led = READY + 0.5  # by hand, or by another controller, while this target was repeated a hundred times a second
+    assert target.step(np.zeros(7), led).tolist() == led.tolist()
+    assert target.step(np.zeros(7), led - 0.02).tolist() == led.tolist(), "and then rests again"
+
+
+@pytest.mark.parametrize("speed", [0.05, 0.1, 0.3])
+def test_the_impedance_target_stays_inside_the_walls(speed):
+    bounds = for_impedance(WALLED, 1 / 15)
+    limiter, target, position = Limiter(bounds), ImpedanceTarget(bounds, 1 / 15), READY
+    for _ in range(round(0.5 / speed / 0.01)):
+        velocity = limiter.step(towards(position, [0, 0, -1], speed), position)
+        assert (WALLS.distances(target.step(velocity, position)) >= -1e-6).all()
+        position = position + velocity * 0.01
+    assert WALLS.distances(position).min() < 0.02
 
 
 def test_the_impedance_target_stays_inside_the_position_limits():

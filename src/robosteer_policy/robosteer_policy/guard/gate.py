@@ -26,7 +26,7 @@ from robosteer_policy.guard.gripper import GripperGate
 from robosteer_policy.guard.interlocks import Interlock
 from robosteer_policy.guard.limits import Limiter, Limits
 from robosteer_policy.guard.settings import GuardSettings
-from robosteer_policy.guard.streams import Command, Instant, StampCheck, by_name
+from robosteer_policy.guard.streams import Command, Instant, StampCheck, by_name, speed_between
 
 
 class State(StrEnum):
@@ -121,7 +121,8 @@ class Gate:
             return "arm: still slewing to rest, expected rest; try again"
         fastest = float(np.abs(self._measured_velocity).max())
         if fastest > self._settings.still_rad_per_s:
-            return f"arm: moves at {fastest:.2f} rad/s, expected less than {self._settings.still_rad_per_s}"
+            how = f"moves at {fastest:.2f} rad/s" if np.isfinite(fastest) else "speed not known yet"
+            return f"arm: {how}, expected less than {self._settings.still_rad_per_s} rad/s"
         self._forget_stream()
         self.state, self.reason = State.ARMED, f"obeying {self.source}"
         return ""
@@ -153,6 +154,7 @@ class Gate:
     ) -> None:
         """Take a measurement: rad and rad/s in the order of `names`; joints of other devices may be among them."""
         ordered = by_name(names, position, self._joints, exact=False)
+        before, before_ns = self._position, self._joint_stamps.issued_ns
         if isinstance(ordered, str):
             self._joint_trouble = ordered
         elif trouble := self._joint_stamps.reject(stamp_ns, now):
@@ -160,8 +162,9 @@ class Gate:
         else:
             self._position, self._joint_trouble = ordered, "none since"
             speeds = by_name(names, velocity, self._joints, exact=False)
-            if not isinstance(speeds, str):
-                self._measured_velocity = speeds
+            if isinstance(speeds, str):  # a driver that measures none
+                speeds = speed_between(before, before_ns, ordered, self._joint_stamps.issued_ns)
+            self._measured_velocity = speeds
             return
         self.counters["rejected joint states"] += 1
 
@@ -175,12 +178,13 @@ class Gate:
         self.counters[f"rejected {source}: {_kind(trouble)}" if trouble else f"accepted {source}"] += 1
         return trouble
 
-    def on_gripper(self, source: Source, value: float) -> str:
+    def on_gripper(self, source: Source, value: float, now: Instant) -> str:
         """Take a gripper position; returns why it was dropped, or an empty string."""
-        trouble = self._deaf_to(source) or self.gripper.accept(value)
+        deaf = self._deaf_to(source) or self._interlock_trouble(now)
+        trouble = deaf or self.gripper.accept(value)
         if trouble:
             self.counters[f"rejected {source}: {_kind(trouble)}"] += 1
-            if not self._deaf_to(source):
+            if not deaf:
                 self.fault(f"{source}: {trouble}")
         return trouble
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 from robosteer_rig.errors import RobosteerError
 
@@ -51,7 +52,9 @@ class GripDecision:
         self._sent_ns: int | None = None
 
     def hear(self, position: float, now_ns: int) -> None:
-        """Take a position."""
+        """Take a position; one that is no number changes nothing."""
+        if not math.isfinite(position):
+            return
         wish = self._aim(min(max(position, 0.0), 1.0))
         if wish is not None and wish != self._wish:
             fresh = self._wish is None or self._rules.binary or abs(wish - self._wish) > self._rules.deadband

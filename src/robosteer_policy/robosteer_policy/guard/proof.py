@@ -42,6 +42,33 @@ def parse_requirements(lines: Sequence[str]) -> tuple[Requirement, ...]:
     return tuple(found)
 
 
+class Answers:
+    """What the nodes have said, each for as long as it counts.
+
+    Args:
+        max_age_s: a node that has not answered for so long says nothing.
+    """
+
+    def __init__(self, max_age_s: float) -> None:
+        self._max_age_ns = int(max_age_s * 1e9)
+        self._said: dict[str, tuple[Mapping[str, object], int]] = {}
+
+    def take(self, node: str, values: Mapping[str, object], now_ns: int) -> None:
+        """Note a node's answer: parameter -> value, None for one that it does not have.
+
+        Args:
+            node: fully qualified name.
+            values: of all that it was asked for.
+            now_ns: monotonic clock.
+        """
+        self._said[node] = values, now_ns
+
+    def fresh(self, now_ns: int) -> dict[tuple[str, str], object]:
+        """(node, parameter) -> value of the answers that count, as `unproved` takes them."""
+        recent = {node: values for node, (values, at_ns) in self._said.items() if now_ns - at_ns <= self._max_age_ns}
+        return {(node, name): value for node, values in recent.items() for name, value in values.items()}
+
+
 def as_text(value: object) -> str:
     """A parameter's value as `Requirement.value` writes it."""
     return str(value).lower() if isinstance(value, bool) else str(value)

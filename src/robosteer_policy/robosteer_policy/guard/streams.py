@@ -79,6 +79,15 @@ class StampCheck:
         return float("inf") if self.issued_ns is None else (now.steady_ns - self.issued_ns) * 1e-9
 
 
+def speed_between(
+    before: np.ndarray | None, before_ns: int | None, after: np.ndarray, after_ns: int | None
+) -> np.ndarray:
+    """Mean speed between two measurements of (n,) rad, rad/s; infinite where there is only one."""
+    if before is None or before_ns is None or after_ns is None or after_ns <= before_ns:
+        return np.full(after.shape, np.inf)
+    return (after - before) / ((after_ns - before_ns) * 1e-9)
+
+
 def by_name(names: Sequence[str], values: ArrayLike, joints: Sequence[str], *, exact: bool) -> np.ndarray | str:
     """Values in the order of `joints`, matched by name.
 

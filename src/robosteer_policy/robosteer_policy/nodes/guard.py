@@ -23,6 +23,7 @@ from std_msgs.msg import Float64, Float64MultiArray, String
 from std_srvs.srv import SetBool
 
 from robosteer_policy.guard.gate import Gate, Source, State
+from robosteer_policy.guard.impedance import for_impedance
 from robosteer_policy.guard.interlocks import Interlock
 from robosteer_policy.guard.limits import Limits, arm_limits
 from robosteer_policy.guard.proof import parse_requirements
@@ -108,7 +109,8 @@ class GuardNode(StoppableNode):
     def _limits(self, values: dict[str, Any]) -> Limits:
         rig = self._rig
         workspace = None if rig.workspace is None else WorkspaceLimits(rig.workspace, rig.frames)
-        return arm_limits(rig.arm, 1 / values["rate_hz"], values["speed_limit"] or None, workspace)
+        limits = arm_limits(rig.arm, 1 / values["rate_hz"], values["speed_limit"] or None, workspace)
+        return limits if values["mode"] == MODES[0] else for_impedance(limits, 1 / rig.action.rate_hz)
 
     def _settings(self, values: dict[str, Any]) -> GuardSettings:
         hold_s = self._rig.action.command_timeout_s
@@ -165,7 +167,7 @@ class GuardNode(StoppableNode):
 
     def _gripper_callback(self, source: Source) -> Callable[[Float64], None]:
         def receive(message: Float64) -> None:
-            self._gate.on_gripper(source, message.data)
+            self._gate.on_gripper(source, message.data, self._now())
 
         return receive
 

@@ -13,7 +13,7 @@ from rclpy.node import Node
 from std_msgs.msg import Bool, String
 
 from robosteer_policy.guard.interlocks import Interlock
-from robosteer_policy.guard.proof import Requirement, unproved
+from robosteer_policy.guard.proof import Answers, Requirement, unproved
 from robosteer_policy.guard.streams import Instant
 from robosteer_policy.nodes.qos import RELIABLE
 from robosteer_rig.messages import json_object
@@ -21,6 +21,7 @@ from robosteer_rig.messages import json_object
 WATCHDOG_TOPIC = "/robosteer/watchdog/status"
 WATCHDOG_PERIOD_S = 0.05
 PROOF_PERIOD_S = 1.0
+PROOF_AGE_S = 5 * PROOF_PERIOD_S
 _FIELDS = {
     ParameterType.PARAMETER_BOOL: "bool_value",
     ParameterType.PARAMETER_INTEGER: "integer_value",
@@ -72,9 +73,9 @@ class LimiterProof:
     """
 
     def __init__(self, node: Node, requirements: Sequence[Requirement], now: Callable[[], Instant]) -> None:
-        self.interlock = Interlock("rate limiter", 5 * PROOF_PERIOD_S)
+        self.interlock = Interlock("rate limiter", PROOF_AGE_S)
         self._requirements, self._now = requirements, now
-        self._found: dict[tuple[str, str], object] = {}
+        self._answers = Answers(PROOF_AGE_S)
         names = sorted({need.node for need in requirements})
         self._clients = {name: node.create_client(GetParameters, f"{name}/get_parameters") for name in names}
         self._pending: dict[str, Any] = {}
@@ -105,5 +106,6 @@ class LimiterProof:
     def _take(self, name: str, parameters: list[str], values: Sequence[object]) -> None:
         # A node that lacks one of the parameters may answer with fewer values than it was asked for.
         padded = [*values, *[None] * (len(parameters) - len(values))]
-        self._found |= {(name, parameter): value for parameter, value in zip(parameters, padded, strict=False)}
-        self.interlock.hear(unproved(self._requirements, self._found), self._now())
+        now = self._now()
+        self._answers.take(name, dict(zip(parameters, padded, strict=False)), now.steady_ns)
+        self.interlock.hear(unproved(self._requirements, self._answers.fresh(now.steady_ns)), now)

@@ -10,7 +10,7 @@ from rclpy.clock_type import ClockType
 from sensor_msgs.msg import JointState
 from std_srvs.srv import Trigger
 
-from robosteer_policy.guard.homing import HOME, homing_velocity
+from robosteer_policy.guard.homing import HOME, homing_velocity, require_speed
 from robosteer_policy.guard.streams import by_name
 from robosteer_policy.nodes.guard_listener import GuardListener
 from robosteer_policy.nodes.parameters import Parameter, declare
@@ -35,7 +35,7 @@ class HomingNode(StoppableNode):
         super().__init__("homing")
         values = declare(self, PARAMETERS)
         self._arm = load_rig(required_rig(values["rig"])).arm
-        self._home, self._speed = np.array(values["home"], dtype=np.float64), values["speed"]
+        self._home, self._speed = np.array(values["home"], dtype=np.float64), require_speed(values["speed"])
         inside = self._home.shape == (len(self._arm.joints),) and bool(
             ((self._home >= self._arm.position_min) & (self._home <= self._arm.position_max)).all()
         )

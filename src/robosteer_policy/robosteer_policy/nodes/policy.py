@@ -71,6 +71,7 @@ class PolicyNode(StoppableNode):
             steering=self._steering.present,
             may_move=self._guard.trouble,
             overlays=lambda: self._views.wanted(),
+            ended=self._steering.release,
             lateness=Lateness(round(1e9 / self._rig.action.rate_hz), values["overrun_steps"], values["stall_s"]),
         )
         self._auto_enable: bool = values["auto_enable"]
@@ -136,11 +137,8 @@ class PolicyNode(StoppableNode):
         now_ns = self._now_ns()
         if self._auto_enable and self._acting.state is State.READY and not self._acting.enable(now_ns):
             self._auto_enable = False
-        was_running = self._acting.state is State.RUNNING
         step = self._acting.step(now_ns)
         self._act(step.action)
-        if was_running and self._acting.state is not State.RUNNING:
-            self._steering.release()
         if step.finished is not None:
             self._views.show(step.finished, accepted=step.accepted)
         if (look := self._worker.look()) is not None:
