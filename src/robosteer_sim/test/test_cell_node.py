@@ -2,8 +2,8 @@
 
 Pins: a topic, type, QoS, frame or unit other than docs/reference/topics.md says; pictures that the rig's reader cannot
 decode; an arm that goes on moving when commands stop; parameters accepted and then failing at the reset; a reset that
-does not give the scene asked for; an exit code other than 0 after a doubled Ctrl-C; a traceback for a missing rig file; two
-cells in one domain, whose arms the guard takes for one.
+does not give the scene asked for; an exit code other than 0 after a doubled Ctrl-C; a traceback for a missing rig file;
+two cells in one domain, whose arms the guard takes for one.
 """
 
 import dataclasses
