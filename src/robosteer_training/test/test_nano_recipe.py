@@ -31,8 +31,8 @@ def test_the_weights_that_come_with_us_are_those_of_the_commands_defaults(tmp_pa
 def test_another_recipe_has_another_digest(tmp_path):
     digests = {Arguments(tmp_path, RIG, **change).recipe().digest() for change in ({}, {"seed": 1}, {"episodes": 3})}
     assert len(digests) == 3
-    with pytest.raises(RobosteerError, match="--peak-lr: found 2 values, expected 3"):
-        Arguments(tmp_path, RIG, steps=(1, 2, 3)).recipe()
+    with pytest.raises(RobosteerError, match="--peak-lr: found 3 values, expected 2"):
+        Arguments(tmp_path, RIG, steps=(1, 2)).recipe()
 
 
 def test_a_taken_place_is_refused_before_anything_is_made(tmp_path):

@@ -27,13 +27,13 @@ class Arguments:
     """Pushes on the joints that the expert corrects, rad/s (standard deviation)."""
     vision_steps: int = 5000
     """Steps in which the image encoder learns where things are, alone, before the first cycle."""
-    steps: tuple[int, ...] = (4000, 2000)
+    steps: tuple[int, ...] = (4000, 2000, 3000)
     """Optimiser steps of each cycle of the learning rate."""
     batch_size: int = 64
     """Frames per step."""
     draws: int = 4
     """Flow draws (noise, time) per frame."""
-    peak_lr: tuple[float, ...] = (1e-3, 8e-4)
+    peak_lr: tuple[float, ...] = (1e-3, 8e-4, 6e-4)
     """Learning rate after warm-up, of each cycle."""
     seed: int = 0
     """Seed of weights, batches and noise."""
