@@ -48,7 +48,8 @@ class TrialRunner:
         self.guard = JsonTopic(node, "/robosteer/guard/status", _LATCHED)
         self._command_times: list[float] = []
         self._last_action = ""
-        self._images: list[Image.Image] = []
+        self._images: list[Image.Image] = []  # of the present trial, as they came
+        self._film: list[Image.Image] = []  # of the trials before, in 64 colours: a third of the memory
         self._next_image = 0.0
         self._recording = False
         node.create_subscription(JointState, "/robosteer/policy/command", self._note_command, 50)
@@ -75,6 +76,8 @@ class TrialRunner:
         results = []
         for number, grid_cell in enumerate(self.cells):
             results.append(self._try(grid_cell, self.first_seed + number))
+            self._film += [image.quantize(64, method=Image.Quantize.MAXCOVERAGE) for image in self._images]
+            self._images = []
             outcome = "success" if results[-1]["success"] else "no success"
             print(
                 f"trial {number + 1}/{len(self.cells)}: cell {grid_cell}, {outcome}, {results[-1]['duration_s']:.1f} s",
@@ -123,8 +126,8 @@ class TrialRunner:
         partial = self.out.with_suffix(".partial")
         partial.write_text(json.dumps(record, indent=2) + "\n")
         os.replace(partial, self.out)
-        if self._images:
-            first, *rest = [image.quantize(64, method=Image.Quantize.MAXCOVERAGE) for image in self._images]
+        if self._film:
+            first, *rest = self._film
             film = self.out.with_suffix(".gif")
             first.save(film, save_all=True, append_images=rest, duration=int(1000 * _GIF_PERIOD_S), loop=0)
 
