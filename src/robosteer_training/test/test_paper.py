@@ -26,6 +26,7 @@ from robosteer_training.paper.lab import Lab
 from robosteer_training.paper.result import Cell, Result
 from robosteer_training.paper.run import EXPERIMENTS, run
 from robosteer_training.paper.success import Table, differences, only
+from robosteer_training.report.success_figure import Rate, success_figure
 from robosteer_training.scripted_dataset import demonstration_scene, make_dataset
 
 RIG = Path(__file__).parents[2] / "robosteer_bringup" / "config" / "rigs" / "sim_panda.yaml"
@@ -180,6 +181,7 @@ def test_a_table_of_success_is_filled_cell_by_cell_and_found_again(lab, tmp_path
     assert re.match(r"\d/2 = ", first.cells[1].text)
     assert "McNemar" in first.findings[0]
     assert "instead of 5,000" in seen[-1]
+    assert "(table1.svg)" in seen[-1]
     again = run("table1", lab, tmp_path, "robosteer paper table1")
     assert again.cells == first.cells
 
@@ -196,6 +198,18 @@ def test_the_findings_of_a_table_are_adjusted_for_the_number_of_its_lines():
     better, best = differences(lines, "LoRA")
     assert better.endswith("p = 0.0078, 0.0078 adjusted for 2 comparisons")
     assert best.endswith("p = 0.0039, 0.0078 adjusted for 2 comparisons")
+
+
+def test_the_figure_names_policies_and_draws_what_is_there():
+    def drawn(*rates):
+        picture = success_figure("t", {"lift": [Rate("zero-shot", 5.0, (1.0, 9.0)), *rates]})
+        assert picture == success_figure("t", {"lift": [Rate("zero-shot", 5.0, (1.0, 9.0)), *rates]})
+        return picture.decode()
+
+    alone, still_to_come = drawn(), drawn(Rate("steering", None, paper=72.5))
+    assert all(text in still_to_come for text in ("lift", "zero-shot", "steering", "the paper's"))
+    assert "the paper's" not in alone
+    assert drawn(Rate("steering", 50.0, (40.0, 60.0), 72.5)).count("<use") == still_to_come.count("<use") + 1
 
 
 def test_the_page_tells_an_unfinished_table():

@@ -13,8 +13,7 @@ from robosteer_training.evaluation.result import Evaluation
 from robosteer_training.evaluation.statistics import holm, wilson_interval
 from robosteer_training.paper.lab import Lab
 from robosteer_training.paper.result import Cell, Result
-
-Paper = float | None
+from robosteer_training.report.success_figure import Rate, success_figure
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,13 +24,11 @@ class Line:
         name: of the row.
         policy: makes it for a column.
         paper: the paper's per cent by column.
-        columns: where it is tried; None for all.
     """
 
     name: str
     policy: Callable[[str], Path]
     paper: Mapping[str, float] = dataclasses.field(default_factory=dict)
-    columns: Sequence[str] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,10 +76,7 @@ def measure(lab: Lab, table: Table, result: Result, saved: Callable[[Result], No
         saved: keeps the result.
     """
     result.cells = [
-        Cell(line.name, column, None, paper=line.paper.get(column))
-        for line in table.lines
-        for column in table.columns
-        if line.columns is None or column in line.columns
+        Cell(line.name, column, None, paper=line.paper.get(column)) for line in table.lines for column in table.columns
     ]
     lines = {line.name: line for line in table.lines}
     found: dict[str, dict[str, Evaluation]] = {name: {} for name in lines}
@@ -97,10 +91,19 @@ def measure(lab: Lab, table: Table, result: Result, saved: Callable[[Result], No
         result.cells[number] = dataclasses.replace(
             cell, ours=share, interval=(100 * low, 100 * high), text=text, seconds=lab.take_costs()
         )
+        result.figures = {f"{result.name}.svg": _figure(result)}
         saved(result)
     result.findings = differences(found, table.reference)
     result.whole = True
     saved(result)
+
+
+def _figure(result: Result) -> bytes:
+    panels: dict[str, list[Rate]] = {}
+    for cell in result.cells:
+        paper = None if isinstance(cell.paper, tuple) else cell.paper
+        panels.setdefault(cell.column, []).append(Rate(cell.row, cell.ours, cell.interval, paper))
+    return success_figure(result.name, panels)
 
 
 def differences(found: Mapping[str, Mapping[str, Evaluation]], reference: str) -> list[str]:

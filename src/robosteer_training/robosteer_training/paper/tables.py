@@ -67,7 +67,7 @@ def table3(lab: Lab) -> Table:
         return lab.policy(recipe, [task], demos, [lab.selection(method, [task], demos)])
 
     lines = [Line("zero-shot", lambda _: lab.settings.base)]
-    for method in ("knn", "cma", "reinforce", "random", "worst"):
+    for method in ("knn", "random", "worst", "cma", "reinforce"):
         lines.append(_line(f"steering, {method}", partial(trained, "steering", method), numbers.TABLE3))
     lines += [_line(recipe, partial(trained, recipe, "knn"), numbers.TABLE3) for recipe in ("q-only", "q+mlp")]
     return Table(_columns(lab), lines, "steering, knn")
