@@ -1,4 +1,4 @@
-"""Cameras that deliver punctually and are wrong all the same: frozen pictures, and exchanged cameras."""
+"""Inputs that come punctually and are wrong all the same: frozen pictures, exchanged cameras, clocks ahead."""
 
 from __future__ import annotations
 
@@ -11,6 +11,24 @@ from collections.abc import Sequence
 FROZEN_S = 0.06
 FROZEN_REPEATS = 2
 MOVING_RAD_PER_S = 0.2
+
+
+def ahead_of_time(stream: str, stamp_ns: int, now_ns: int, limit_s: float) -> str:
+    """Say that a stream is stamped by a clock that runs ahead, or return an empty string.
+
+    Ages are differences of stamps and of this computer's clock: where the stamps are ahead, the newest message that is
+    not of the future looks fresh and is old by as much.
+
+    Args:
+        stream: its name.
+        stamp_ns: of a message.
+        now_ns: when it arrived, on the clock that ages are measured with.
+        limit_s: what rounding and synchronised clocks may come to.
+    """
+    ahead_s = (stamp_ns - now_ns) * 1e-9
+    if ahead_s <= limit_s:
+        return ""
+    return f"{stream}: stamps are {ahead_s * 1e3:.0f} ms ahead of this computer's clock; synchronise the clocks"
 
 
 @dataclasses.dataclass

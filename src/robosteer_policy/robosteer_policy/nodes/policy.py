@@ -19,7 +19,7 @@ from std_msgs.msg import Float64, String
 from std_srvs.srv import SetBool, Trigger
 
 from robosteer_policy.acting import Acting, State
-from robosteer_policy.camera_watch import CameraWatch
+from robosteer_policy.camera_watch import CameraWatch, ahead_of_time
 from robosteer_policy.chunks import Action
 from robosteer_policy.lateness import Lateness
 from robosteer_policy.nodes import policy_messages as messages
@@ -42,6 +42,8 @@ from robosteer_rig.units import stamp_ns
 # The present action is repeated so often between two actions: the guard notices a dead policy after
 # `action.command_timeout_s`, not after one and a half actions.
 REPEAT_HZ = 100.0
+# Stamps this far ahead end a run. On simulated time a message may be read before the /clock that it belongs to.
+AHEAD_S, AHEAD_SIMULATED_S = 0.05, 0.5
 
 
 class PolicyNode(StoppableNode):
@@ -56,6 +58,7 @@ class PolicyNode(StoppableNode):
             required("checkpoint", values["checkpoint"], "the directory of a checkpoint, or a policy server as server")
         self._aligner = Aligner(self._rig)
         self._watch = CameraWatch(tuple(self._rig.cameras))
+        self._ahead_s = AHEAD_SIMULATED_S if self.get_parameter("use_sim_time").value else AHEAD_S
         presets, mixer = make_steering(values)
         source = make_source(values, presets)
         self._origin = source.origin()
@@ -123,6 +126,8 @@ class PolicyNode(StoppableNode):
     def _look(self, stream: str, message: Any) -> str:
         """What a fresh and well-formed message still shows to be wrong."""
         at_ns = stamp_ns(message.header.stamp.sec, message.header.stamp.nanosec)
+        if trouble := ahead_of_time(stream, at_ns, self._now_ns(), self._ahead_s):
+            return trouble
         if stream in self._rig.cameras:
             return self._watch.see(stream, message.header.frame_id, memoryview(message.data), at_ns)
         if self._rig.arm.joints[0] in message.name and len(message.velocity):
