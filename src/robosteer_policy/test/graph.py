@@ -27,7 +27,7 @@ from std_srvs.srv import SetBool
 from .panda import JOINTS, READY
 
 # Generous, because it only ends a test that has failed: machines that test are busy.
-DEADLINE_S = 60.0
+DEADLINE_S = 180.0
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 

@@ -1,8 +1,9 @@
 """Watchdog, gripper decisions and homing, without ROS.
 
 Regressions pinned: a watchdog that tripped while the arm stood still; one that braked harder than the arm's jerk limit;
-one that was not scheduled itself and braked under a guard that had spoken all the time; a gripper that chattered around
-one half; a goal per message that an action server could not keep up with.
+one that was not scheduled itself and braked under a guard that had spoken all the time; one that heard nothing of the
+guard, on another topic or behind a broken link, and called itself ready; a gripper that chattered around one half; a
+goal per message that an action server could not keep up with.
 """
 
 import itertools
@@ -44,7 +45,8 @@ def test_a_guard_that_dies_in_motion_is_braked_inside_all_limits_within_0_15_rad
     for later_ms in (0, 600, 3_600_000):
         assert not dog.tick(now + later_ms * MS).any(), "tripped is latched, and zeros are repeated until the reset"
     dog.reset()
-    assert dog.ready
+    dog.hear(np.zeros(7), now + 3_600_000 * MS)
+    assert dog.trouble(now + 3_600_000 * MS) == ""
     assert dog.tick(now + 3_600_010 * MS) is None
 
 
@@ -54,7 +56,18 @@ def test_silence_at_rest_and_garbage_do_not_trip():
     dog.hear([float("nan")] * 7, 0)
     dog.hear([1.0] * 6, 0)
     assert dog.tick(10**12) is None
-    assert dog.ready
+    assert dog.state is Watch.WATCHING
+
+
+def test_a_watchdog_that_hears_nothing_is_no_protection_and_says_so():
+    dog = Watchdog(limits(), 0.05)
+    assert dog.trouble(0) == "hears no commands of the guard"
+    dog.hear(np.zeros(7), 0)
+    assert dog.trouble(900 * MS) == ""
+    assert dog.trouble(1100 * MS) == "hears no commands of the guard"
+    dog.hear(np.ones(7), 2000 * MS)
+    dog.tick(2000 * MS), dog.tick(2010 * MS), dog.tick(2100 * MS), dog.tick(2110 * MS)
+    assert "fell silent at 1.00 rad/s" in dog.trouble(2110 * MS)
 
 
 def test_a_watchdog_that_was_not_scheduled_reads_first_and_judges_then():

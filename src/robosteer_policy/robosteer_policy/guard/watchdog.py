@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 from robosteer_policy.guard.limits import Limits, braking
 
 _STILL = 1e-9
+_DEAF_NS = 1_000_000_000
 
 
 class Watch(StrEnum):
@@ -43,10 +44,12 @@ class Watchdog:
         self.state = Watch.WATCHING
         self.reason = "no command yet"
 
-    @property
-    def ready(self) -> bool:
-        """Whether it would act."""
-        return self.state is Watch.WATCHING
+    def trouble(self, now_ns: int) -> str:
+        """Why it would not act, or an empty string. The guard repeats zeros at rest: it is heard all the time."""
+        if self.state is not Watch.WATCHING:
+            return self.reason
+        deaf = self._heard_ns is None or now_ns - self._heard_ns > _DEAF_NS
+        return "hears no commands of the guard" if deaf else ""
 
     @property
     def needed(self) -> bool:

@@ -178,7 +178,8 @@ class GuardNode(StoppableNode):
 
     def _tick(self) -> None:
         now = self._now()
-        if self._auto_arm and not (self._rivals() or self._gate.arm(now)):
+        known = self._gate.position is not None
+        if self._auto_arm and known and not (self._rivals() or self._gate.arm(now)):
             self._auto_arm = False
         self._send(now)
         position = self._gate.gripper.due(now.steady_ns)

@@ -118,16 +118,18 @@ class WatchdogNode(StoppableNode):
 
     def _say(self) -> None:
         dog = self._watchdog
-        status = {"schema": SCHEMA, "state": dog.state, "ready": dog.ready, "reason": dog.reason}
+        trouble = dog.trouble(time.monotonic_ns())
+        status = {"schema": SCHEMA, "state": dog.state, "ready": not trouble, "reason": trouble or dog.reason}
         self._status.publish(String(data=json.dumps(status)))
 
     def _report(self) -> None:
         dog = self._watchdog
-        level = DiagnosticStatus.OK if dog.ready else DiagnosticStatus.ERROR
+        trouble = dog.trouble(time.monotonic_ns())
+        level = DiagnosticStatus.ERROR if trouble else DiagnosticStatus.OK
         status = DiagnosticStatus(
             level=level,
             name="robosteer: watchdog",
-            message=f"{dog.state}: {dog.reason}",
+            message=f"{dog.state}: {trouble or dog.reason}",
             hardware_id=self._hardware,
         )
         message = DiagnosticArray(status=[status])
