@@ -21,6 +21,7 @@ from robosteer_training.dataset import load_dataset
 from robosteer_training.evaluation.result import Evaluation
 from robosteer_training.evaluation.rollout import Trial
 from robosteer_training.evaluation.scenes import make_scenes
+from robosteer_training.finetune.recipes import RECIPES
 from robosteer_training.paper import numbers, tables
 from robosteer_training.paper.lab import Lab
 from robosteer_training.paper.result import Cell, Result
@@ -90,6 +91,16 @@ def test_chosen_lines_keep_the_one_that_they_are_compared_with(arguments):
     assert lines == ["steering, knn", "steering, worst", "q-only", "q+mlp"]
     with pytest.raises(RobosteerError, match=r"--lines: found 'Q\*', expected a pattern of some of \['zero-shot'"):
         only(table, ("steering*", "Q*"))
+
+
+def test_wide_recipes_have_a_learning_rate_of_their_own(arguments, monkeypatch):
+    lab, rates = Lab(arguments.settings()), {}
+    monkeypatch.setattr(lab, "dataset", lambda tasks, demos: Path("demonstrations"))
+    monkeypatch.setattr(lab, "_once", lambda kind, key, make: Path(str(rates.setdefault(key[2], key[4]["peak_lr"]))))
+    for recipe in RECIPES:
+        lab.policy(recipe, ["lift"], 1)
+    sparse = {"steering", "paper-text", "q-only", "q+mlp"}
+    assert rates == {recipe: arguments.peak_lr if recipe in sparse else arguments.wide_peak_lr for recipe in RECIPES}
 
 
 def test_names_are_the_commands(arguments):

@@ -66,10 +66,13 @@ class Arguments:
     """Finetuning steps."""
     batch_size: int = 32
     """Frames per step."""
-    flow_draws: int = 1
+    flow_draws: int = 4
     """(noise, time) draws per frame and step."""
-    peak_lr: float = 2e-3
-    """Learning rate after warm-up; the paper's 2.5e-5 is for a model a thousand times larger than nano."""
+    peak_lr: float = 3e-3
+    """Learning rate after warm-up of sparse recipes, which adapt heads one by one; the paper's 2.5e-5 is for a model a
+    thousand times larger than nano."""
+    wide_peak_lr: float = 1e-3
+    """The same for LoRA of every layer and for whole parameters."""
     execute_steps: int = 8
     """Actions of a chunk executed before the next inference."""
     time_limit_s: float | None = None
@@ -110,6 +113,7 @@ class Arguments:
             cells=self.cells,
             seeds=self.seeds,
             training=training,
+            wide_peak_lr=self.wide_peak_lr,
             execute_steps=self.execute_steps,
             time_limit_s=self.time_limit_s,
             exclude_dead_heads=self.exclude_dead_heads,

@@ -63,6 +63,11 @@ class Recipe:
         """Whether a head selection changes what is trained."""
         return bool(self.q_rank or self.o_rank or self.whole_heads or (self.ffn_rank and self.ffn_layers == "selected"))
 
+    @property
+    def sparse(self) -> bool:
+        """Whether heads are adapted one by one, in low-rank factors."""
+        return bool(self.q_rank)
+
 
 _ALL = (
     Recipe(
@@ -138,7 +143,7 @@ def customised(
         if value is not None and not fits:
             raise RobosteerError(
                 f"--{name}: found {value} for recipe {recipe.name!r}, expected one with low-rank factors per head "
-                f"({', '.join(r.name for r in _ALL if r.q_rank)}); leave --{name} out"
+                f"({', '.join(r.name for r in _ALL if r.sparse)}); leave --{name} out"
             )
     if rank is not None:
         if rank < 1:

@@ -23,6 +23,7 @@ from robosteer_training.evaluation.result import Evaluation
 from robosteer_training.evaluation.rollout import Manner
 from robosteer_training.evaluation.scenes import make_scenes, spread_cells
 from robosteer_training.files import json_digest, write_json
+from robosteer_training.finetune.recipes import recipe_by_name
 from robosteer_training.finetune.settings import TrainSettings
 from robosteer_training.frames import model_frames
 from robosteer_training.heads.cache import ActivationCache, CacheSettings, describe_episodes, fill_cache, load_cache
@@ -54,6 +55,7 @@ class LabSettings:
         cells: grid cells per evaluation.
         seeds: of the evaluation.
         training: of every finetuning.
+        wide_peak_lr: learning rate of recipes that are not sparse; None for the one of `training`.
         execute_steps: actions of a chunk executed before the next inference.
         num_steps: denoising steps.
         time_limit_s: per trial; None takes the task's.
@@ -76,6 +78,7 @@ class LabSettings:
     cells: int = 40
     seeds: tuple[int, ...] = (0, 1, 2)
     training: TrainSettings = dataclasses.field(default_factory=TrainSettings)
+    wide_peak_lr: float | None = None
     execute_steps: int = 8
     num_steps: int = 10
     time_limit_s: float | None = None
@@ -202,8 +205,7 @@ class Lab:
     ) -> Path:
         """A finetuned checkpoint."""
         data = self.dataset(tasks, demos)
-        training = self.settings.training
-        training = training if steps is None else dataclasses.replace(training, steps=steps)
+        training = self._training(recipe, steps)
         key = [self.base_digest, data.name, recipe, [p.name for p in selections], training.to_json(), disjoint]
 
         def make(path: Path) -> None:
@@ -222,6 +224,12 @@ class Lab:
             steer(settings, resume=True, console=self._console)
 
         return self._once("training", key, make) / "checkpoint"
+
+    def _training(self, recipe: str, steps: int | None) -> TrainSettings:
+        training, wide_peak_lr = self.settings.training, self.settings.wide_peak_lr
+        if wide_peak_lr is not None and not recipe_by_name(recipe).sparse:
+            training = dataclasses.replace(training, peak_lr=wide_peak_lr)
+        return training if steps is None else dataclasses.replace(training, steps=steps)
 
     def success(self, policy: Path, task: str, variation: str = "") -> Evaluation:
         """Success on the grid."""

@@ -139,6 +139,7 @@ def run(name: str, lab: Lab, out: Path, command: str) -> Result:
         "cells": lab.settings.cells,
         "seeds": list(lab.settings.seeds),
         "training": lab.settings.training.to_json(),
+        "wide_peak_lr": lab.settings.wide_peak_lr,
     }
     lab.take_costs()
     with tokenizer_remarks():
@@ -201,12 +202,13 @@ def common_differences(lab: Lab, told: Experiment) -> list[str]:
         texts.append(f"Tasks: {', '.join(s.tasks)} instead of the paper's five.")
     if told.table is not None:
         t = s.training
+        wide = "" if s.wide_peak_lr is None else f" ({s.wide_peak_lr:g} for LoRA and whole parameters)"
         texts.append(
             "Every policy is trained once: intervals and p-values are about trials, not about other seeds of training."
         )
         texts.append(f"Trials: {s.cells} cells × {len(s.seeds)} seeds instead of 40 cells once.")
         texts.append(
             f"Training: {t.steps} steps of {t.batch_size} frames, {t.flow_draws} flow draws each, at a peak learning "
-            f"rate of {t.peak_lr:g} instead of 5,000 of 32, one draw, at 2.5e-5."
+            f"rate of {t.peak_lr:g}{wide} instead of 5,000 of 32, one draw, at 2.5e-5."
         )
     return texts
