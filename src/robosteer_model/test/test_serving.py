@@ -115,6 +115,8 @@ def test_errors_are_one_line_without_a_traceback(port, prompt, expected):
         ({"observation/joint_position": np.zeros(1000)}, "at most 256 numbers"),
         ({"observation/joint_position": np.zeros((2, 2))}, "at most 256 numbers"),
         ({"observation/joint_position": "text"}, "at most 256 numbers"),
+        ({"observation/joint_position": np.full(7, np.nan)}, "expected finite numbers"),
+        ({"observation/gripper_position": np.array([np.inf])}, "expected finite numbers"),
         ({"prompt": "x" * 5000}, "at most 4096 letters"),
         ({"prompt": 3}, "expected text"),
     ],
@@ -192,6 +194,12 @@ def test_idle_clients_are_disconnected(policy):
         connection.recv(timeout=DEADLINE_S)
         with pytest.raises(ConnectionClosedError):
             connection.recv(timeout=DEADLINE_S)
+
+
+@pytest.mark.parametrize("number", [-1, 65536])
+def test_a_port_that_is_none_is_one_line(policy, number):
+    with pytest.raises(ModelError, match=f"port: found {number}, expected 0 to 65535"):
+        PolicyServer(policy, DROID, port=number)
 
 
 def test_a_taken_port_is_one_line(port, policy):

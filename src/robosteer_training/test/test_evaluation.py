@@ -131,6 +131,8 @@ def test_scenes_are_every_combination_and_reproducible():
     with pytest.raises(RobosteerError, match="expected one of them"):
         Arguments(NANO, cells=3, grid="2x2").chosen_cells()
     assert Arguments(NANO).chosen_cells() == list(range(40))
+    with pytest.raises(RobosteerError, match="--cells: found 0"):
+        Arguments(NANO, cells=0).chosen_cells()
 
 
 def test_a_trial_measures_motion_time_and_failure(cell, tmp_path):
@@ -251,6 +253,8 @@ def test_policies_are_compared_in_pairs(tmp_path, capsys):
     assert compare_main([str(tmp_path / "a.json"), str(tmp_path / "b.json"), "--out", str(out)]) == 0
     assert "+80.0 points" in capsys.readouterr().out
     assert json.loads(out.read_text())["differences"][0]["gained"] == 8
+    with pytest.raises(RobosteerError, match="--samples: found 0, expected at least 1"):
+        compare_main([str(tmp_path / "a.json"), str(tmp_path / "b.json"), "--samples", "0"])
     three = compare({"a": a, "b": b, "c": b})
     assert three[0].p_holm == pytest.approx(2 * three[0].p)
 

@@ -18,7 +18,7 @@ from robosteer_model.config import GemmaConfig
 from robosteer_model.edits import Edits, head_edit
 from robosteer_rig.errors import RobosteerError
 from robosteer_training.frames import model_frames, observation_of
-from robosteer_training.heads.classify import accuracy_and_margin, classify, split_by_episode
+from robosteer_training.heads.classify import accuracy_and_margin, classify, labels_of, split_by_episode
 from robosteer_training.heads.cma import CmaSettings, causal_effects, spread_rows
 from robosteer_training.heads.edited_loss import EditedLoss, LossSettings, Stack, _draws
 from robosteer_training.heads.reinforce import ReinforceSettings, learn_probabilities, policy_gradient
@@ -205,6 +205,14 @@ def test_classification_finds_the_planted_head():
     z[0, 3, 1, 0] = np.nan
     with pytest.raises(RobosteerError, match="non-finite value in layer 0"):
         classify(z, np.arange(40), positive[:40], np.arange(40, 80), positive[40:])
+
+
+def test_classes_of_no_frames_are_one_line():
+    class Nothing:
+        tasks = np.array(["a"], object)
+
+    with pytest.raises(RobosteerError, match="classes: found no usable frames"):
+        labels_of(Nothing, np.zeros(0, int), None)
 
 
 def test_votes_are_counted_as_the_paper_does():

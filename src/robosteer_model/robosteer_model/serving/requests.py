@@ -77,6 +77,8 @@ def _state(name: str, value: Any, limits: Limits) -> np.ndarray:
     if array is None or array.dtype.kind not in "fiu" or array.ndim > 1 or array.size > limits.state_size:
         found = f"{array.dtype} {array.shape}" if array is not None else type(value).__name__
         raise ModelError(f"{name}: found {found}, expected at most {limits.state_size} numbers")
+    if not np.isfinite(array).all():
+        raise ModelError(f"{name}: found NaN or infinity, expected finite numbers")
     return array
 
 

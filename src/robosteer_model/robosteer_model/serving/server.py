@@ -66,7 +66,7 @@ class PolicyServer:
         limits: bounds on what a peer sends.
 
     Raises:
-        ModelError: for an address that others can reach, without a token.
+        ModelError: for an address that others can reach, without a token; for a port that is none.
     """
 
     def __init__(
@@ -89,6 +89,8 @@ class PolicyServer:
             raise ModelError(
                 f"host: found {host} without a token, expected loopback; give a token file, or a SSH tunnel"
             )
+        if not 0 <= port < 2**16:
+            raise ModelError(f"port: found {port}, expected 0 to 65535")
         self._policy, self._layout, self._metadata = policy, layout, dict(metadata or {})
         self._host, self._port, self._token = host, port, token
         self._limits = limits or Limits()

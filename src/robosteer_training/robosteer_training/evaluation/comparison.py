@@ -81,10 +81,12 @@ def compare(evaluations: Mapping[str, Evaluation], *, samples: int = 10_000, see
         seed: of the draws.
 
     Raises:
-        RobosteerError: fewer than two, or results of different scenes.
+        RobosteerError: fewer than two, results of different scenes, or no draws.
     """
     if len(evaluations) < 2:
         raise RobosteerError(f"compare: found {len(evaluations)} results, expected at least two")
+    if samples < 1:
+        raise RobosteerError(f"--samples: found {samples}, expected at least 1")
     (name, reference), *others = evaluations.items()
     for other in others:
         require_same_scenes((name, reference), other)

@@ -47,6 +47,8 @@ def labels_of(source: Source, rows: np.ndarray, positive: str | None, by: str = 
     """
     names = (source.tasks if by == "task" else source.outcomes)[rows]
     known = list(dict.fromkeys(str(name) for name in names))
+    if not known:
+        raise RobosteerError("classes: found no usable frames, expected some; check the recordings for stale inputs")
     if positive is None and len(known) == 2:
         positive = known[0]
     if len(known) < 2:
