@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 from robosteer_model.checkpoint import load_checkpoint, save_checkpoint
 from robosteer_model.config import ModelConfig
+from robosteer_model.digest import params_digest
 from robosteer_model.errors import ModelError
 from robosteer_model.lora import merge_lora
 from robosteer_model.params import flatten
@@ -45,5 +46,5 @@ def merge_checkpoint(
     params, plain = merge_lora(checkpoint.params, checkpoint.config)
     if dtype is not None:
         params = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), params)
-    provenance = {**checkpoint.provenance, "merged_from": str(source)}
+    provenance = {**checkpoint.provenance, "merged_from": params_digest(checkpoint.params)}
     return save_checkpoint(target, dataclasses.replace(checkpoint, params=params, config=plain, provenance=provenance))

@@ -2,7 +2,7 @@
 
 Regressions pinned: a video with fewer frames than rows, found out in the middle of a training; frames of one episode
 served for another where both share a file; a gripper or joints in another unit taken for ours; names in a foreign
-info.json that lead out of the dataset; half an export left behind.
+info.json that lead out of the dataset; half an export left behind; an export that tells this machine's directories.
 """
 
 import dataclasses
@@ -44,6 +44,8 @@ def data(tmp_path_factory):
 def test_what_is_exported_is_imported(tmp_path, data, version, images):
     verified = export_lerobot(data, tmp_path / "out", version=version, images=images)
     assert (verified.episodes, verified.rows, verified.frames) == (3, len(data), 2 * len(data))
+    place = str(data.path.parent).encode()
+    assert not [path for path in (tmp_path / "out").rglob("*.*") if path.is_file() and place in path.read_bytes()]
     back = import_lerobot(tmp_path / "out", tmp_path / "store")
     assert back.rig == data.rig
     assert back.prompts == data.prompts

@@ -69,7 +69,9 @@ class Arguments:
             raise RobosteerError("evaluate: found several of --cells, --grid and --cell, expected one of them")
         if self.cell:
             return list(self.cell)
-        return grid_cells(self.grid) if self.grid is not None else spread_cells(GRID_CELLS if self.cells is None else self.cells)
+        if self.grid is not None:
+            return grid_cells(self.grid)
+        return spread_cells(GRID_CELLS if self.cells is None else self.cells)
 
 
 def main(argv: list[str]) -> int:

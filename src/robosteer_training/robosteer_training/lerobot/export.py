@@ -124,5 +124,6 @@ def _contract(dataset: Dataset) -> dict[str, Any]:
         "rig_digest": dataset.rig.digest(),
         "images": layout.image_keys(dataset),
         "start_ns": [int(dataset.stamp_ns[dataset.rows(e).start]) for e in range(len(dataset.episodes))],
-        "episodes": [dataclasses.asdict(episode) for episode in dataset.episodes],
+        # The directories of this machine are left out: an export is made to be given away.
+        "episodes": [dataclasses.asdict(e) | {"source": Path(e.source).name} for e in dataset.episodes],
     }
