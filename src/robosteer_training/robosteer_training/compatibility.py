@@ -66,7 +66,7 @@ def check_statistics(dataset: Dataset, base: Checkpoint, frames: Frames | None =
         frames: the normalised data; None checks sizes only.
 
     Raises:
-        RobosteerError: statistics that are missing, of another size, or that blow the data up.
+        RobosteerError: statistics that are missing, of another size, or that blow the data up; no data to use.
     """
     stats = base.norm_stats
     if stats is None or not {"state", "actions"} <= set(stats):
@@ -83,6 +83,10 @@ def check_statistics(dataset: Dataset, base: Checkpoint, frames: Frames | None =
             )
     if frames is None:
         return
+    if not frames.usable.any():
+        raise RobosteerError(
+            f"dataset: found no usable frames of {len(frames)}, expected some; choose more keyframes or record again"
+        )
     for name, values in (("state", frames.state), ("actions", frames.actions)):
         size = np.abs(values[frames.usable])
         usual, largest = np.quantile(size, 0.99, axis=0), size.max(axis=0)

@@ -85,6 +85,12 @@ def test_labels_go_on_where_they_were_and_can_be_undone(tmp_path):
     assert all(t.duration_s == 4 for result in results.values() for t in result.trials)
     with pytest.raises(RobosteerError, match="labels of another plan"):
         Labels(tmp_path, planned(seed=1)[0])
+    path = Labels(tmp_path, plan).path
+    header = path.read_text().splitlines()[0]
+    for line in ('{"undo": 0}', '{"trial": 0}', '{"trial": 5, "success": true, "duration_s": 1}', "7"):
+        path.write_text(f"{header}\n{line}\n")
+        with pytest.raises(RobosteerError, match=r"labels\.jsonl: found a damaged label .* expected that of trial 0"):
+            Labels(tmp_path, plan)
 
 
 def test_a_success_after_the_time_limit_is_none():

@@ -3,7 +3,7 @@
 Regressions pinned: overlap counted against m instead of the union; a null that finds heads where actions are shuffled,
 or misses a planted one; a null that a clock passes; a bootstrap that draws frames; a shuffle that loses actions;
 selections of different models compared; a store of one episode answered with numbers; rows that float32 cannot order
-ranked one by one.
+ranked one by one; a selection for one task judged on the frames of all.
 """
 
 import dataclasses
@@ -216,6 +216,19 @@ def test_overlap_refuses_other_models(source):
         overlap({"a": a, "b": other})
     with pytest.raises(RobosteerError, match="a score that is no number"):
         HeadSelection.from_json(a.to_json() | {"scores": [[np.nan] * 4] * 3})
+
+
+def test_a_selection_for_one_task_is_judged_on_that_task(source):
+    tasks = np.where(source.episode_index < 3, "a", "b").astype(object)
+    both = dataclasses.replace(source, tasks=tasks)
+    chosen = select_by_knn(both, SETTINGS, rows=both.task_rows()["a"])
+    own = both.of_tasks(chosen.provenance["tasks"])
+    again = permutation_null(own, SETTINGS, chosen.k, permutations=1)
+    np.testing.assert_allclose(again["scores"], chosen.scores)
+    assert np.unique(own.episode_index[own.rows]).tolist() == [0, 1, 2]
+    # Of unknown tasks, or made on other data: then the question is what it is worth here.
+    for names in ([], ["c"], ["a", "b"]):
+        np.testing.assert_array_equal(both.of_tasks(names).rows, both.rows)
 
 
 def test_one_episode_and_constant_actions_are_refused_everywhere(source):

@@ -112,6 +112,8 @@ def test_tasks_are_joined_or_kept_apart_on_purpose(place, two_tasks, tmp_path, c
     assert {p.name for p in tmp_path.iterdir()} == {"h.pick-up-red-cube.json", "h.push-the-button.json"}
     own = HeadSelection.load(tmp_path / "h.push-the-button.json")
     assert own.provenance["episodes"] == 3
+    words = ["--cache", place / "c_pi05", "--selection", tmp_path / "h.push-the-button.json", "--permutations", 1]
+    np.testing.assert_allclose(told(capsys, "null", *words)["scores"], own.scores)
     both = ["--selections", *sorted(tmp_path.iterdir())]
     found = told(capsys, "overlap", *both, "--out", tmp_path / "overlap.json")
     assert found["jaccard"] == [[1, 0], [0, 1]]

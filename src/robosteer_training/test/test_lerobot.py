@@ -17,7 +17,7 @@ from robosteer_rig.errors import RobosteerError
 from robosteer_rig.rig import load_rig
 from robosteer_training.commands import dataset as command
 from robosteer_training.convert import convert_bags
-from robosteer_training.lerobot import files_v30
+from robosteer_training.lerobot import files_v30, importing
 from robosteer_training.lerobot.export import export_lerobot
 from robosteer_training.lerobot.importing import Mapping, import_lerobot
 from robosteer_training.lerobot.reader import LeRobotReader
@@ -57,6 +57,15 @@ def test_what_is_exported_is_imported(tmp_path, data, version, images):
     assert back.episodes[0].replay == pytest.approx(data.episodes[0].replay, abs=1e-6)
     again = import_lerobot(tmp_path / "out", tmp_path / "store")
     assert again.digest() == back.digest()
+
+
+def test_a_file_of_many_episodes_is_digested_once(tmp_path, data, monkeypatch):
+    export_lerobot(data, tmp_path / "out", version="v3.0")
+    real, read = importing.hashlib.file_digest, []
+    monkeypatch.setattr(importing.hashlib, "file_digest", lambda file, kind: read.append(file.name) or real(file, kind))
+    import_lerobot(tmp_path / "out", tmp_path / "store")
+    assert sorted(read) == sorted(set(map(str, read)))
+    assert len(read) == 3  # the table and two cameras, for three episodes
 
 
 def test_droid_names_and_the_second_exterior_camera(tmp_path, data):
@@ -189,7 +198,7 @@ def test_foreign_units_are_refused(tmp_path, data):
         return change
 
     for name, factor, found in (
-        ("gripper_position", 100, "found a gripper from"),
+        ("gripper_position", 100, "gripper_position: found a gripper from"),
         ("joint_position", 57.3, "are these degrees"),
         ("actions", 2, "found a gripper from 0 to 2"),
         ("actions", np.nan, "not finite"),

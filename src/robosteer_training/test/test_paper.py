@@ -103,6 +103,11 @@ def test_wide_recipes_have_a_learning_rate_of_their_own(arguments, monkeypatch):
     assert rates == {recipe: arguments.peak_lr if recipe in sparse else arguments.wide_peak_lr for recipe in RECIPES}
 
 
+def test_chance_is_that_of_the_heads_that_may_be_chosen(arguments):
+    for excluded, candidates in ((False, 12), (True, 8)):
+        assert Lab(dataclasses.replace(arguments.settings(), exclude_dead_heads=excluded)).candidates() == candidates
+
+
 def test_names_are_the_commands(arguments):
     assert set(re.findall(r"table\d|fig\d", Path(main.__code__.co_filename).read_text())) == set(EXPERIMENTS)
     with pytest.raises(RobosteerError, match="one twice"):

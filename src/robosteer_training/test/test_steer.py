@@ -26,7 +26,7 @@ from robosteer_rig.errors import RobosteerError
 from robosteer_training.commands import finetune as finetune_command
 from robosteer_training.commands import heads as heads_command
 from robosteer_training.commands.steer import summary_text
-from robosteer_training.compatibility import check_convention
+from robosteer_training.compatibility import check_convention, check_statistics
 from robosteer_training.finetune.settings import TrainSettings
 from robosteer_training.heads.cache import CacheSettings, fill_cache, load_cache
 from robosteer_training.heads.select import KnnSettings
@@ -186,6 +186,12 @@ def test_interrupted_in_every_stage_and_resumed_it_is_the_same_run(summary, sett
     for name in ("heads", "loss", "dataset"):
         assert again[name] == summary[name]
     assert again["checkpoint"]["digest"] == summary["checkpoint"]["digest"]
+
+
+def test_a_dataset_without_usable_frames_is_one_line(base, frames, two_tasks):
+    none = dataclasses.replace(frames, usable=np.zeros(len(frames), bool))
+    with pytest.raises(RobosteerError, match="dataset: found no usable frames of 70, expected some"):
+        check_statistics(two_tasks, base, none)
 
 
 def test_what_changes_no_number_may_change_on_resuming(settings, tmp_path):

@@ -64,14 +64,14 @@ class ReadsSelection(Command):
     """A subcommand that asks about a selection, with that selection's own settings."""
 
     cache: tuple[Path, ...]
-    """Directories of caches of the selection's checkpoint."""
+    """Directories of caches of the selection's checkpoint; frames of other tasks than the selection's are left out."""
     selection: Path
     """Selection file; its token position, metric, k and excluded heads are used."""
     k: int | None = None
     """Number of neighbours; by default the selection's, or 20 where its method has none."""
 
     def open(self) -> tuple[Source, HeadSelection, KnnSettings, int]:
-        """Activations, selection, its settings and k.
+        """Activations of the selection's tasks, selection, its settings and k.
 
         Raises:
             RobosteerError: a selection that was made on another model.
@@ -81,7 +81,7 @@ class ReadsSelection(Command):
         source, selection = open_source(self.cache), HeadSelection.load(self.selection)
         selection.check_model(source.config, source.caches[0].meta["checkpoint_digest"])
         k = (selection.k or DEFAULT_K) if self.k is None else self.k
-        return source, selection, settings_of(selection), k
+        return source.of_tasks(selection.provenance.get("tasks") or ()), selection, settings_of(selection), k
 
 
 def open_source(paths: Sequence[Path]) -> Source:

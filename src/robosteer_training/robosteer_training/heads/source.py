@@ -101,6 +101,11 @@ class Source:
         names = list(dict.fromkeys(str(name) for name in self.tasks))
         return {name: np.flatnonzero((self.tasks == name) & self.usable) for name in names}
 
+    def of_tasks(self, names: Sequence[str]) -> Source:
+        """The same rows, but only those of some tasks usable; all stay so where it knows none of them."""
+        mine = np.isin(self.tasks, list(names))
+        return dataclasses.replace(self, usable=self.usable & mine) if mine.any() else self
+
     def provenance(self, rows: np.ndarray) -> dict[str, Any]:
         """Where these rows come from."""
         digests = [cache.meta["dataset_digest"] for cache in self.caches]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -80,12 +81,14 @@ def import_lerobot(
     rig = _rig_of(root, rig)
     rig = dataclasses.replace(rig, action=dataclasses.replace(rig.action, rate_hz=reader.fps))
     sources = _image_sources(reader, rig, mapping)
+    # Once for each file: in v3.0 hundreds of episodes share one of a few hundred MiB.
+    digest = functools.cache(_file_digest)
     keys = []
     for done, episode in enumerate(reader.episodes, start=1):
-        key = _key(reader, episode, rig, mapping)
+        key = _key(reader, episode, rig, mapping, digest)
         if not (out / "episodes" / key).exists():
             with new_directory(out / "episodes" / key) as directory:
-                _import_episode(reader, episode, directory, rig, mapping, sources, key)
+                _import_episode(reader, episode, directory, rig, mapping, sources, key, digest(episode.data))
         keys.append(key)
         progress(done, len(reader.episodes))
     content = {
@@ -134,11 +137,11 @@ def _image_sources(reader: LeRobotReader, rig: Rig, mapping: Mapping) -> dict[st
     return ordered
 
 
-def _key(reader: LeRobotReader, episode: Episode, rig: Rig, mapping: Mapping) -> str:
+def _key(reader: LeRobotReader, episode: Episode, rig: Rig, mapping: Mapping, digest: Callable[[Path], str]) -> str:
     files = {episode.data, *(path for path, _ in episode.videos.values())}
     content = {
         "importer": IMPORTER_VERSION,
-        "files": sorted(_file_digest(path) for path in files),
+        "files": sorted(digest(path) for path in files),
         "episode": episode.index,
         "task": episode.task,
         "fps": reader.fps,
@@ -164,6 +167,7 @@ def _import_episode(
     mapping: Mapping,
     sources: dict[str, str],
     key: str,
+    data_sha256: str,
 ) -> None:
     columns = reader.numbers(episode)
     state, actions = _state(reader, columns, mapping), _actions(reader, columns, mapping)
@@ -182,7 +186,8 @@ def _import_episode(
                 stale=tuple(sources) if stale[row] else (),
             )
             writer.append(frame)
-        writer.finish(actions, slice(0, episode.length), _meta(reader, episode, rig, key, state, actions, stale))
+        meta = _meta(reader, episode, rig, key, state, actions, stale, data_sha256)
+        writer.finish(actions, slice(0, episode.length), meta)
     finally:
         writer.close()
 
@@ -195,6 +200,7 @@ def _meta(
     state: np.ndarray,
     actions: np.ndarray,
     stale: np.ndarray,
+    data_sha256: str,
 ) -> EpisodeMeta:
     action = rig.action
     tool = tool_transform(rig.frames)
@@ -212,7 +218,7 @@ def _meta(
         stale_frames=int(stale.sum()),
         stream_counts={},
         max_age_s={},
-        bag_sha256=_file_digest(episode.data),
+        bag_sha256=data_sha256,
         replay=dataclasses.asdict(replay),
     )
 
@@ -233,9 +239,11 @@ def _column(reader: LeRobotReader, columns: dict[str, np.ndarray], name: str, wi
 
 def _state(reader: LeRobotReader, columns: dict[str, np.ndarray], mapping: Mapping) -> np.ndarray:
     state = _column(reader, columns, mapping.joints, (7, 8))
+    gripper = mapping.joints
     if state.shape[1] == 7:
-        state = np.concatenate([state, _column(reader, columns, mapping.gripper, (1,))], axis=1)
-    _require_share(reader, mapping.gripper if state.shape[1] == 7 else mapping.joints, state[:, 7])
+        gripper = mapping.gripper
+        state = np.concatenate([state, _column(reader, columns, gripper, (1,))], axis=1)
+    _require_share(reader, gripper, state[:, 7])
     if np.abs(state[:, :7]).max() > 2 * np.pi:
         worst = np.abs(state[:, :7]).max()
         raise RobosteerError(f"{reader.root}: {mapping.joints}: found {worst:.4g}, expected rad; are these degrees?")

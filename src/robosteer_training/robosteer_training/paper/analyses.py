@@ -148,7 +148,7 @@ def figure6(lab: Lab, result: Result) -> None:
     for entry in found["by_m"]:
         matrix, m = 100 * np.array(entry["jaccard"]), entry["m"]
         halves, paper = matrix[0, 1:], numbers.STABILITY[sizes[m]]
-        chance = 100 * _chance_jaccard(m, lab.heads(numbers.TOTAL))
+        chance = 100 * _chance_jaccard(m, lab.candidates())
         every = matrix[np.triu_indices(len(matrix), 1)]
         for row, values in ((f"best {m} heads, halves against all", halves), (f"best {m} heads, every pair", every)):
             interval = (float(values.min()), float(values.max()))
@@ -177,7 +177,7 @@ def figure7(lab: Lab, result: Result) -> None:
         result.cells.append(Cell(f"{found['names'][b]} · {found['names'][a]}", "Jaccard, %", value))
     result.figures["fig7.svg"] = matrices({"shared heads, Jaccard %": (found["names"], found["jaccard"])})
     result.data["overlap"] = found
-    chance = 100 * _chance_jaccard(lab.heads(), lab.heads(numbers.TOTAL))
+    chance = 100 * _chance_jaccard(lab.heads(), lab.candidates())
     result.findings.append(f"Two random sets of that size would share {chance:.0f} %.")
 
 

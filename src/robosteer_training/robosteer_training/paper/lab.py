@@ -28,6 +28,7 @@ from robosteer_training.finetune.settings import TrainSettings
 from robosteer_training.frames import model_frames
 from robosteer_training.heads.cache import ActivationCache, CacheSettings, describe_episodes, fill_cache, load_cache
 from robosteer_training.heads.select import KnnSettings
+from robosteer_training.heads.selection import dead_heads
 from robosteer_training.heads.source import Source
 from robosteer_training.paper.numbers import HEADS, TASKS, TOTAL, UNSEEN
 from robosteer_training.paper.selecting import choose
@@ -121,6 +122,11 @@ class Lab:
         """The paper's number of heads of 144, in proportion to the model's."""
         gemma = self.base.config.paligemma
         return max(1, round(gemma.depth * gemma.num_heads * paper_heads / TOTAL))
+
+    def candidates(self) -> int:
+        """Heads that may be chosen."""
+        dead = dead_heads(self.base.config) if self.settings.exclude_dead_heads else []
+        return self.heads(TOTAL) - len(dead)
 
     def take_costs(self) -> dict[str, float]:
         """Seconds by kind of everything used since the last call, whenever it was made."""

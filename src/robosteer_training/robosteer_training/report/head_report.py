@@ -117,7 +117,7 @@ def _sections(inputs: ReportInputs) -> dict[str, Callable[[], dict[str, Any]]]:
         "stability": lambda: analysed("stability", stability(source, settings, _ms(selection))),
         "redundancy": lambda: analysed("redundancy", redundancy(source, settings, selection.heads, k)),
     }
-    tasks = [task for task in source.task_rows() if task]
+    tasks = [task for task, rows in source.task_rows().items() if task and len(rows)]
     if len(tasks) > 1:
         sections["votes"] = lambda: analysed(
             "classify", compare_groups(source, settings, {selection.method: selection.heads}, positive=tasks[0])
@@ -161,7 +161,7 @@ def _same_dataset(source: Source, path: Path) -> Dataset:
 def _attention(inputs: ReportInputs, dataset: Path, base: Path) -> dict[str, Any]:
     data, checkpoint = open_matching(inputs.source, dataset, base)
     frames, told = model_frames(data, checkpoint), inputs.selection.settings
-    own = data.rows(0)
+    own = data.rows(int(inputs.source.episode_index[inputs.source.rows[0]]))
     maps = attention_maps(
         checkpoint.params,
         checkpoint.config,

@@ -56,11 +56,20 @@ class Labels:
         for record in records:
             self._take(record)
 
-    def _take(self, record: dict[str, Any]) -> None:
-        if "undo" in record:
-            self._labels.pop()
-        else:
-            self._labels.append(Label(**record))
+    def _take(self, record: Any) -> None:
+        try:
+            if "undo" in record:
+                self._labels.pop()
+                return
+            label = Label(**record)
+            if label.trial != len(self._labels):
+                raise ValueError(label.trial)
+            self._labels.append(label)
+        except (TypeError, ValueError, IndexError):
+            raise RobosteerError(
+                f"{self.path}: found a damaged label {record}, expected that of trial {len(self._labels)} or an undo; "
+                "mend or delete the line"
+            ) from None
 
     def __len__(self) -> int:
         return len(self._labels)
