@@ -1,7 +1,8 @@
 """The doctor: every finding that is not ok says what to do, and a failed one forbids motion.
 
 Regressions pinned: a graph without a guard was well because nothing complained; the watchdog was taken for a stranger;
-a checkpoint of another rig was only a warning; version 1.10 was taken for older than 1.9.
+a checkpoint of another rig was only a warning; version 1.10 was taken for older than 1.9; a shipped rig file of a robot held
+a command four times as long as the guard is documented to.
 """
 
 import dataclasses
@@ -91,6 +92,12 @@ def test_a_package_file_that_cannot_be_read_is_no_version(tmp_path):
     (tmp_path / "share/zed_wrapper").mkdir(parents=True)
     (tmp_path / "share/zed_wrapper/package.xml").write_text("<package><version>5.1")
     assert versions.installed("zed_wrapper", [str(tmp_path)]) == ""
+
+
+@pytest.mark.parametrize("name", ["fr3_robotiq_zed", "panda_robotiq_zed"])
+def test_the_shipped_rig_files_of_robots_leave_nothing_open(name):
+    findings = doctor.rig_file(load_rig(RIG.with_name(f"{name}.yaml")))
+    assert [f"{finding.what}: {finding.found}" for finding in findings if finding.verdict != "ok"] == []
 
 
 def test_files_are_checked_without_ros(tmp_path, capsys):

@@ -221,7 +221,7 @@ class Action:
     command_topic: str
     gripper_topic: str
     command_type: Literal["sensor_msgs/msg/JointState", "std_msgs/msg/Float64MultiArray"] = JOINT_STATE_TYPE
-    command_timeout_s: float = 0.2
+    command_timeout_s: float = 0.05
 
     def __post_init__(self) -> None:
         _positive("unit_rad_per_s", self.unit_rad_per_s)

@@ -1,17 +1,30 @@
 """The rig contract.
 
 Regressions pinned: a misspelt or doubled field is silently ignored; `yes` passes for a number; a digest depends on
-comments or on `1` against `1.0`; two cameras share one topic; an error does not name its field.
+comments or on `1` against `1.0`; two cameras share one topic; an error does not name its field; a reference that lags behind.
 """
 
 import dataclasses
 import re
+from pathlib import Path
 
 import pytest
 
 from robosteer_rig.errors import RobosteerError
 from robosteer_rig.limits import JointLimits
-from robosteer_rig.rig import differences, load_rig, parse_rig, recording_differences
+from robosteer_rig.rig import (
+    Action,
+    Arm,
+    Camera,
+    Frames,
+    Gripper,
+    Rig,
+    Workspace,
+    differences,
+    load_rig,
+    parse_rig,
+    recording_differences,
+)
 
 from .bench import RIGS, sim_rig
 
@@ -141,3 +154,22 @@ def test_velocity_bounds_let_the_arm_stop_and_scale_the_whole_vector():
         assert (scaled <= upper + 1e-12).all()
         assert (scaled >= lower - 1e-12).all()
         assert limits.scale_velocity(command * 0, middle)[1] == 1.0
+
+
+def test_the_reference_has_every_field_with_its_default():
+    page = (Path(__file__).parents[3] / "docs/reference/rig-file.md").read_text()
+    sections = dict(re.findall(r"^##+ ([\w, ]+)\n(.*?)(?=^##|\Z)", page, flags=re.MULTILINE | re.DOTALL))
+    parts = {"Fields": Rig, "arm": Arm, "gripper": Gripper, "cameras": Camera, "action": Action}
+    parts |= {"frames, workspace": Frames, "workspace": Workspace}
+    for title, part in parts.items():
+        rows = re.findall(
+            r"^\| (`.*?) \| *(.*?) *\|", sections.get(title, sections["frames, workspace"]), flags=re.MULTILINE
+        )
+        told = {name: default for names, default in rows for name in re.findall(r"\w+", names)}
+        for field in dataclasses.fields(part):
+            if part is Rig and any(field.name in section.split(", ") for section in sections):
+                continue
+            assert field.name in told, (title, field.name)
+            if isinstance(field.default, float):
+                assert told[field.name] == f"{field.default:g}", (title, field.name)
+            assert (field.default is dataclasses.MISSING) == (told[field.name] == ""), (title, field.name)
