@@ -1,8 +1,8 @@
 """The doctor: every finding that is not ok says what to do, and a failed one forbids motion.
 
 Regressions pinned: a graph without a guard was well because nothing complained; the watchdog was taken for a stranger;
-a checkpoint of another rig was only a warning; version 1.10 was taken for older than 1.9; a shipped rig file of a robot held
-a command four times as long as the guard is documented to.
+a checkpoint of another rig was only a warning; version 1.10 was taken for older than 1.9; a shipped rig file let
+commands hold four times as long as the docs say.
 """
 
 import dataclasses

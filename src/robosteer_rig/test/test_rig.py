@@ -1,7 +1,8 @@
 """The rig contract.
 
 Regressions pinned: a misspelt or doubled field is silently ignored; `yes` passes for a number; a digest depends on
-comments or on `1` against `1.0`; two cameras share one topic; an error does not name its field; a reference that lags behind.
+comments or on `1` against `1.0`; two cameras share one topic; an error does not name its field; the
+reference lags behind.
 """
 
 import dataclasses
