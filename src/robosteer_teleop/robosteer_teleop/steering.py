@@ -9,6 +9,7 @@ import numpy as np
 
 from robosteer_rig.errors import RobosteerError
 from robosteer_teleop.buttons import ButtonReader, HandAction, label_command
+from robosteer_teleop.control.clutch import RELEASE_SQUEEZE
 from robosteer_teleop.control.core import Target
 from robosteer_teleop.control.frames import Pose
 from robosteer_teleop.control.presets import MAX_SCALE, MIN_SCALE, Scaling
@@ -103,7 +104,14 @@ class Steering:
         for received in passed:
             if received.count not in used:
                 self.core.skip(received.raw, received.received_s)
+                self._notice_release(received, newest)
         self.frame(newest)
+
+    def _notice_release(self, passed: ReceivedFrame, newest: ReceivedFrame | None) -> None:
+        """Whoever let go and squeezed again meanwhile has moved the hand and not the arm."""
+        again = newest is not None and newest.frame.squeeze >= RELEASE_SQUEEZE
+        if again and passed.frame.squeeze < RELEASE_SQUEEZE and self.core.core.engaged:
+            self.core.fault("overlooked release")
 
     def frame(self, received: ReceivedFrame | None) -> None:
         """Take the newest frame from the server's slot; one that was seen already changes nothing."""

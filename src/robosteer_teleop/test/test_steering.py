@@ -2,8 +2,8 @@
 
 Pins: a fault event that does not open the clutch; a recentring that does not void the alignment; a reconnection whose
 frame numbers start again and are taken for late ones, or are so after the last frame of the old connection; a button
-read twice or, on a busy machine, not at all; a replay that differs in one bit; a frame that is missing in the log; a
-log on a full disk that kept a fault from the core.
+read twice or, on a busy machine, not at all; a grip let go and squeezed again between two looks; a replay that differs
+in one bit; a frame that is missing in the log; a log on a full disk that kept a fault from the core.
 """
 
 import dataclasses
@@ -155,6 +155,22 @@ def test_every_frame_is_logged_once_and_the_newest_steers(tmp_path):
     skipped, took = Kind.SKIPPED, Kind.FRAME
     assert kinds == [(skipped, 1), (skipped, 2), (took, 3), (skipped, 4), (took, 5), (skipped, 6)]
     assert (replay(log).frames, replay(log).skipped) == (2, 4)
+
+
+def test_a_release_between_two_looks_is_not_overlooked():
+    link = Link()
+    assert link.engage().engaged
+
+    def received(squeeze):
+        link.now, link.seq, link.count = link.now + 0.014, link.seq + 1, link.count + 1
+        values = {"flags": LIVE, "position": tuple(hand_at(link.offset)), "squeeze": squeeze}
+        pose = PoseFrame(seq=link.seq, send_time=link.now, frame_time=link.now, **values)
+        return ReceivedFrame(pose, link.now, link.count, "s", True, 0.01, pose.encode())
+
+    passed = [received(1.0), received(0.0), received(1.0)]
+    link.steering.frames(passed, passed[-1])
+    assert not link.steering.core.core.engaged, "the hand was moved to a better place, and the arm must not follow"
+    assert link.engage().engaged
 
 
 def test_a_full_disk_ends_the_log_and_not_the_core(tmp_path):

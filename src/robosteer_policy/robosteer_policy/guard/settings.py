@@ -17,7 +17,8 @@ class GuardSettings:
         silence_s: after this long without a valid command a moving stream is a fault (an operator's is not).
         joint_state_s: joint states older than this are a fault while armed.
         future_s: a stamp may lie this far ahead of the guard's clock (rounding, clock discipline).
-        ramp_s: every motion that starts from rest reaches full speed no sooner than this.
+        ramp_s: a source that begins to speak (after arming, silence or a hand-over) is obeyed at full speed no sooner
+            than this. A rest within its stream of commands does not begin it anew.
         controller_s: after this long without commands the controller (its watchdog, or the simulated cell) brakes
             the arm by itself; a guard that was not scheduled for so long goes on from there.
         controller_brake: how it brakes, rad/s^2.

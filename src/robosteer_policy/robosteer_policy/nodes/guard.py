@@ -43,8 +43,8 @@ from robosteer_rig.parameters import required_rig
 from robosteer_rig.rig import load_rig
 from robosteer_rig.units import stamp_ns
 
-# So many periods of zeros are sent before the node ends: the controller's subscription is best effort.
-LAST_ZEROS = 50
+# Zeros are sent for so long before the node ends, s: the controller's subscription is best effort.
+LAST_ZEROS_S = 0.5
 # Nodes that may have a publisher on the arm's command topic: it speaks only when the guard no longer does.
 SPARED = ("watchdog",)
 DEFAULTS = GuardSettings()
@@ -58,7 +58,9 @@ PARAMETERS = (
     Parameter("speed_limit", 0.0, "limit for every joint below the rig's own, rad/s; 0 takes the rig's"),
     Parameter("silence_s", DEFAULTS.silence_s, "a moving policy that is silent for longer is a fault, s"),
     Parameter("joint_state_s", 0.0, "joint states older than this are a fault, s; 0 takes the rig's arm.max_age_s"),
-    Parameter("ramp_s", DEFAULTS.ramp_s, "motion from rest reaches full speed no sooner than this, s"),
+    Parameter(
+        "ramp_s", DEFAULTS.ramp_s, "a source that begins to speak is obeyed at full speed no sooner than this, s"
+    ),
     Parameter("frozen_s", DEFAULTS.frozen_s, "a guard that was not scheduled for so long faults, s"),
     Parameter("controller_s", 0.0, "without commands the controller brakes after this, s; 0 takes the rig's timeout"),
     Parameter("deadman_topic", "", "std_msgs/Bool that a person keeps true while the arm may move; empty for none"),
@@ -267,7 +269,7 @@ class GuardNode(StoppableNode):
             self._publish_status()
         finally:
             # Even if slewing itself is what fails.
-            for _ in range(LAST_ZEROS):
+            for _ in range(round(LAST_ZEROS_S / period_s)):
                 self._output.send(np.zeros(len(self._rig.arm.joints)), self._gate.position)
                 time.sleep(period_s)
 

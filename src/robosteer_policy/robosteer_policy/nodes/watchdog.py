@@ -32,8 +32,8 @@ from robosteer_rig.rig import load_rig
 SCHEMA = "robosteer.watchdog/1"
 # When it is asked to end it stays for as long as the arm moves, at most so long, s.
 LONGEST_FAREWELL_S = 4.0
-# Periods of zeros before it ends then: the controller's subscription is best effort.
-LAST_ZEROS = 50
+# Zeros are sent for so long before it ends then, s: the controller's subscription is best effort.
+LAST_ZEROS_S = 0.5
 PARAMETERS = (
     Parameter("rig", "", "path of the rig file"),
     Parameter("rate_hz", 100.0, "of the braking, Hz"),
@@ -152,7 +152,7 @@ class WatchdogNode(StoppableNode):
             self._take_waiting()
             self._tick()
             time.sleep(self._period_s)
-        for _ in range(LAST_ZEROS if braking and self._watchdog.braked else 0):
+        for _ in range(round(LAST_ZEROS_S / self._period_s) if braking and self._watchdog.braked else 0):
             self._tick()
             time.sleep(self._period_s)
 

@@ -98,7 +98,7 @@ class TeleopNode(StoppableNode):
     # What comes in ------------------------------------------------------------------------------------------------
 
     def _on_joints(self, message: JointState) -> None:
-        self._arm.hear(message, time.monotonic())
+        self._arm.hear(message, time.monotonic(), self.get_clock().now().nanoseconds)
 
     def _on_guard(self, message: String) -> None:
         before = self._guard.state
