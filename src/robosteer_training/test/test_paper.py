@@ -1,17 +1,22 @@
 """Pins: a number of the paper that no line of ours stands beside, a table that is made anew every time, a long run that
 shows nothing until its end, demonstrations on the placements of the evaluation, pages without what differs, p-values
 of a dozen lines as if each were the only one, and trials that are lost with the place where a policy lay, or taken for
-those of another policy that lies there now.
+those of another policy that lies there now, or made twice by two tables at once.
 """
 
 import dataclasses
+import io
 import json
 import re
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
+from rich.console import Console
 
 from robosteer_model.checkpoint import save_checkpoint
 from robosteer_rig.errors import RobosteerError
@@ -106,6 +111,32 @@ def test_wide_recipes_have_a_learning_rate_of_their_own(arguments, monkeypatch):
 def test_chance_is_that_of_the_heads_that_may_be_chosen(arguments):
     for excluded, candidates in ((False, 12), (True, 8)):
         assert Lab(dataclasses.replace(arguments.settings(), exclude_dead_heads=excluded)).candidates() == candidates
+
+
+def test_what_two_processes_want_one_of_them_makes(arguments):
+    """Two tables at once on one work directory share datasets, caches and policies."""
+    made, begun, go_on, told = [], threading.Event(), threading.Event(), io.StringIO()
+
+    def make(path):
+        made.append(path)
+        begun.set()
+        assert go_on.wait(60)
+        path.write_text("whole")
+
+    def want(console):
+        # Each opens the lock anew, as another process does.
+        return Lab(arguments.settings(), console)._once("thing", ["key"], make)
+
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(want, None)
+        assert begun.wait(60)
+        second = pool.submit(want, Console(file=told))
+        while "waiting for another process" not in told.getvalue():
+            assert not second.done()
+            time.sleep(0.01)
+        go_on.set()
+        assert first.result().read_text() == second.result().read_text() == "whole"
+    assert len(made) == 1
 
 
 def test_names_are_the_commands(arguments):

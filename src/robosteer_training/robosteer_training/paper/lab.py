@@ -22,7 +22,7 @@ from robosteer_training.evaluation.evaluate import EvaluateSettings, evaluate, i
 from robosteer_training.evaluation.result import Evaluation
 from robosteer_training.evaluation.rollout import Manner
 from robosteer_training.evaluation.scenes import make_scenes, spread_cells
-from robosteer_training.files import json_digest, write_json
+from robosteer_training.files import alone, json_digest, write_json
 from robosteer_training.finetune.recipes import recipe_by_name
 from robosteer_training.finetune.settings import TrainSettings
 from robosteer_training.frames import model_frames
@@ -242,7 +242,8 @@ class Lab:
         s = self.settings
         scenes = make_scenes([task], spread_cells(s.cells), s.seeds, [variation])
         out = self.evaluation_file(policy, task, variation)
-        found = evaluate(policy, self.rig, scenes, self._trials, out=out, resume=True)
+        with alone(out, self._waiting("evaluation")):
+            found = evaluate(policy, self.rig, scenes, self._trials, out=out, resume=True)
         self._spend("evaluation", found.seconds * len(scenes) / len(found.trials))
         return found.only(scenes)
 
@@ -279,15 +280,25 @@ class Lab:
         """
         path = self.settings.work / kind.split(" ")[0] / (json_digest(key)[:16] + suffix)
         record = path.with_name(path.name + ".made")
-        known = json.loads(record.read_text()) if record.exists() else {"seconds": 0.0, "whole": False}
-        if not known["whole"]:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            start, whole = time.monotonic(), False
-            try:
-                make(path)
-                whole = True
-            finally:
-                known = {"key": key, "seconds": known["seconds"] + time.monotonic() - start, "whole": whole}
-                write_json(record, known)
-        self._spend(kind, known["seconds"])
+        if not _made(record)["whole"]:
+            with alone(path, self._waiting(kind)):
+                if not (known := _made(record))["whole"]:
+                    self._make(lambda: make(path), record, key, known["seconds"])
+        self._spend(kind, _made(record)["seconds"])
         return path
+
+    def _make(self, make: Callable[[], None], record: Path, key: Any, spent: float) -> None:
+        start, whole = time.monotonic(), False
+        try:
+            make()
+            whole = True
+        finally:
+            write_json(record, {"key": key, "seconds": spent + time.monotonic() - start, "whole": whole})
+
+    def _waiting(self, kind: str) -> Callable[[], None]:
+        return lambda: self._console.print(f"waiting for another process that makes the same ({kind})", markup=False)
+
+
+def _made(record: Path) -> dict[str, Any]:
+    """What is known of something that is made once."""
+    return json.loads(record.read_text()) if record.exists() else {"seconds": 0.0, "whole": False}
