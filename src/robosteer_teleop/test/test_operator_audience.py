@@ -1,6 +1,7 @@
 """What the running server sends, and those who only watch, through real sockets.
 
-Pins: a state that an observer can change; a second client whose frames mix with the first's; images that delay poses.
+Pins: a state that an observer can change; a second client whose frames mix with the first's; images that delay poses; a
+bug that ended the state messages and left everything else running.
 """
 
 import json
@@ -46,6 +47,18 @@ def test_a_state_that_cannot_be_sent_is_refused_in_the_caller(server):
             server.publish_state(state)
     with pytest.raises(KeyError):
         server.send_haptic("tickle")
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_bug_in_one_task_ends_the_server_and_whoever_uses_it(server, operator):
+    def explode(now):
+        raise ArithmeticError("a bug of ours")
+
+    server._hub.link_state = explode
+    assert close_code(operator) == Close.SHUTDOWN
+    until(lambda: not server._thread.is_alive())
+    with pytest.raises(RuntimeError, match="closed"):
+        server.publish_state({"phase": "ready"})
 
 
 def test_images_go_to_those_who_asked(server, operator):

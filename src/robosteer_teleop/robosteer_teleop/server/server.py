@@ -193,9 +193,12 @@ class OperatorServer:
         try:
             self._origins = (*await self._bind(runner), *self._config.extra_origins)
             self._write_connection_file()
-            tasks = [asyncio.create_task(self._hub.broadcast()), asyncio.create_task(self._keep_connection_file())]
+            broadcast, stop = asyncio.create_task(self._hub.broadcast()), asyncio.create_task(self._stop.wait())
+            tasks = [broadcast, stop, asyncio.create_task(self._keep_connection_file())]
             ready.set_result(None)
-            await self._stop.wait()
+            await asyncio.wait([broadcast, stop], return_when=asyncio.FIRST_COMPLETED)
+            if not stop.done():  # A bug of ours ends the server and its callers: half a server would go unnoticed.
+                broadcast.result()
         finally:
             for task in tasks:
                 task.cancel()
