@@ -85,9 +85,9 @@ def rig_file(rig: Rig) -> list[Finding]:
         judge(
             "rig",
             "age limits",
-            age_s <= 0.1 and slowest <= 0.15,
+            age_s <= 0.1 and slowest <= 0.08,
             f"joints {age_s * 1e3:.0f} ms, cameras {slowest * 1e3:.0f} ms",
-            "rest within 300 ms from 1 rad/s needs at most 100 ms for joints and 150 ms for cameras",
+            "rest within 300 ms and 0.15 rad from 1 rad/s needs at most 100 ms for joints and 80 ms for cameras",
             "warn",
         ),
         judge("rig", "workspace", rig.workspace is not None, "stated" if rig.workspace else "none", "add one", "warn"),
@@ -158,6 +158,7 @@ def graph(facts: GraphFacts, needs: Sequence[Requirement], *, hardware: bool) ->
     """
     guard, policy = facts.guard, facts.policy
     strangers = sorted(set(facts.writers) - {"guard", "watchdog"})
+    strangers += ["all guards but one"] if facts.writers.count("guard") > 1 else []
     found = [
         judge("guard", "alive", guard is not None, _said(guard), "start the guard (robosteer deploy or record)"),
         judge(

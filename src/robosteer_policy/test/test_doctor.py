@@ -2,7 +2,7 @@
 
 Regressions pinned: a graph without a guard was well because nothing complained; the watchdog was taken for a stranger;
 a checkpoint of another rig was only a warning; version 1.10 was taken for older than 1.9; a shipped rig file let
-commands hold four times as long as the docs say.
+commands hold four times as long as the docs say; two guards were one.
 """
 
 import dataclasses
@@ -44,6 +44,7 @@ def failures(facts, hardware=True):
         ({}, []),
         ({"guard": None, "writers": ("watchdog",)}, ["guard alive"]),
         ({"writers": ("guard", "somebody", "watchdog")}, ["guard alone"]),
+        ({"writers": ("guard", "guard", "watchdog")}, ["guard alone"]),
         ({"writers": ("guard",)}, ["controller watchdog"]),
         ({"readers": 1}, ["controller listens"]),
         ({"parameters": {}}, ["controller rate limiter"]),
