@@ -206,7 +206,12 @@ def test_a_result_survives_its_file(tmp_path):
     assert "2/5 = 40 %" in result_text(result)
     ElementTree.fromstring(overview(result))  # noqa: S314 (our own)
     (tmp_path / "bad.json").write_text("{}")
-    for name, words in (("bad.json", "found schema None"), ("none.json", "cannot read")):
+    (tmp_path / "empty.json").write_text(json.dumps(told | {"results": []}))
+    for name, words in (
+        ("bad.json", "found schema None"),
+        ("empty.json", "found no trials"),
+        ("none.json", "cannot read"),
+    ):
         with pytest.raises(RobosteerError, match=words):
             Evaluation.load(tmp_path / name)
 

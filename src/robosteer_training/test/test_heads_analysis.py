@@ -216,6 +216,9 @@ def test_overlap_refuses_other_models(source):
         overlap({"a": a, "b": other})
     with pytest.raises(RobosteerError, match="a score that is no number"):
         HeadSelection.from_json(a.to_json() | {"scores": [[np.nan] * 4] * 3})
+    for field in ("settings", "provenance", "details"):
+        with pytest.raises(RobosteerError, match=f"malformed \\({field}: found list"):
+            HeadSelection.from_json(a.to_json() | {field: []})
 
 
 def test_a_selection_for_one_task_is_judged_on_that_task(source):

@@ -2,10 +2,11 @@
 
 Regressions pinned: pi0-FAST refused or read at the wrong token; a cache of other statistics, or of a damaged disk,
 taken for the right one; NaN activations stored; draws that do not average; strides that cross episodes; a cache that
-depends on its block size.
+depends on its block size; a record that names arrays elsewhere.
 """
 
 import dataclasses
+import json
 
 import jax.numpy as jnp
 import numpy as np
@@ -15,7 +16,14 @@ from robosteer_model import pi0_fast
 from robosteer_model.taps import Tap
 from robosteer_rig.errors import RobosteerError
 from robosteer_training.frames import model_frames, observation_of, prepare_frames
-from robosteer_training.heads.cache import CacheSettings, describe_episodes, fill_cache, load_cache
+from robosteer_training.heads.cache import (
+    META_FILE,
+    SCHEMA,
+    CacheSettings,
+    describe_episodes,
+    fill_cache,
+    load_cache,
+)
 from robosteer_training.heads.source import Source
 
 from .conftest import TASKS, CoarseTokens
@@ -122,6 +130,17 @@ def test_what_does_not_belong_together_is_refused(base, frames, params, config, 
         load_cache(tmp_path / "b")
     with pytest.raises(RobosteerError, match="found none in"):
         load_cache(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize(
+    "told", [{}, {"settings": []}, {"settings": {"positions": ["../outside"]}}, {"settings": {"positions": "suffix"}}]
+)
+def test_a_record_that_is_none_or_leads_elsewhere_is_no_cache(tmp_path, told):
+    np.save(tmp_path / "outside.npy", np.zeros(3))
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / META_FILE).write_text(json.dumps({"schema": SCHEMA} | told))
+    with pytest.raises(RobosteerError, match="cache: found none in"):
+        load_cache(tmp_path / "cache")
 
 
 def test_nothing_but_a_cache_is_replaced_by_a_cache(params, config, frames, tmp_path):

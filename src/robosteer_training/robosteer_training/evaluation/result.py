@@ -94,6 +94,8 @@ class Evaluation:
             raise RobosteerError(f"{source}: found schema {found!r}, expected {SCHEMA!r}; run `robosteer evaluate`")
         try:
             trials = tuple(trial_from_json(t) for t in data["results"])
+            if not trials:
+                raise ValueError("found no trials")
             known = data["checkpoint"], data["conditions"], data["policy"]
             return cls(*known, trials, float(data["seconds"]))
         except (KeyError, TypeError, ValueError) as error:

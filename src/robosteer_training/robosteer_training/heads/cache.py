@@ -270,7 +270,8 @@ def _path(directory: Path, position: str) -> Path:
 def _read_meta(directory: Path) -> dict[str, Any] | None:
     try:
         meta = json.loads((directory / META_FILE).read_text())
-    except (OSError, ValueError):
+        # Positions are names of files.
+        named = meta["schema"] == SCHEMA and set(meta["settings"]["positions"]) <= set(POSITIONS)
+    except (OSError, ValueError, KeyError, TypeError):
         return None
-    complete = isinstance(meta, dict) and meta.get("schema") == SCHEMA
-    return meta if complete and all(_path(directory, p).exists() for p in meta["settings"]["positions"]) else None
+    return meta if named and all(_path(directory, p).exists() for p in meta["settings"]["positions"]) else None

@@ -99,6 +99,9 @@ class HeadSelection:
                 raise ValueError(f"scores of shape {scores.shape}")
             if not np.isfinite(scores).all():
                 raise ValueError("a score that is no number")
+            for name in ("settings", "provenance", "details"):
+                if not isinstance(data.get(name, {}), dict):
+                    raise TypeError(f"{name}: found {type(data[name]).__name__}, expected an object")
             known = (data["method"], scores, heads, data["k"], data["settings"], data["k_search"], data["provenance"])
             return cls(*known, data.get("details", {}))
         except (KeyError, TypeError, ValueError) as error:
