@@ -17,6 +17,7 @@ from robosteer_model.taps import Tap
 from robosteer_rig.errors import RobosteerError
 from robosteer_training.frames import model_frames, observation_of, prepare_frames
 from robosteer_training.heads.cache import (
+    FRAMES_FILE,
     META_FILE,
     SCHEMA,
     CacheSettings,
@@ -125,6 +126,10 @@ def test_what_does_not_belong_together_is_refused(base, frames, params, config, 
     (tmp_path / "b" / "suffix.first.npy").write_bytes(b"garbage")
     with pytest.raises(RobosteerError, match="damaged arrays"):
         load_cache(tmp_path / "b")
+    whole = (tmp_path / "a" / FRAMES_FILE).read_bytes()
+    (tmp_path / "a" / FRAMES_FILE).write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(RobosteerError, match="damaged arrays"):
+        load_cache(tmp_path / "a")
     np.save(tmp_path / "b" / "suffix.first.npy", np.zeros((3, 2, 4, 8), np.float32))
     with pytest.raises(RobosteerError, match="other shapes"):
         load_cache(tmp_path / "b")

@@ -21,6 +21,7 @@ from robosteer_training.frames import model_frames, observation_of
 from robosteer_training.heads.classify import accuracy_and_margin, classify, labels_of, split_by_episode
 from robosteer_training.heads.cma import CmaSettings, causal_effects, spread_rows
 from robosteer_training.heads.edited_loss import EditedLoss, LossSettings, Stack, _draws
+from robosteer_training.heads.partial import PartialResult
 from robosteer_training.heads.reinforce import ReinforceSettings, learn_probabilities, policy_gradient
 from robosteer_training.heads.selection import HeadSelection
 from robosteer_training.heads.tasks import make_disjoint, slug
@@ -205,6 +206,15 @@ def test_classification_finds_the_planted_head():
     z[0, 3, 1, 0] = np.nan
     with pytest.raises(RobosteerError, match="non-finite value in layer 0"):
         classify(z, np.arange(40), positive[:40], np.arange(40, 80), positive[40:])
+
+
+def test_unfinished_work_cut_short_begins_anew(tmp_path):
+    partial = PartialResult(tmp_path / "h.json", "key")
+    partial.save({"total": np.arange(200.0)})
+    assert partial.load()["total"][3] == 3
+    (file,) = tmp_path.iterdir()
+    file.write_bytes(file.read_bytes()[:900])
+    assert partial.load() is None
 
 
 def test_classes_of_no_frames_are_one_line():

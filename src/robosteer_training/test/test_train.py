@@ -24,7 +24,7 @@ from robosteer_training.finetune.loss import Work, batch_loss, draw, light_augme
 from robosteer_training.finetune.recipes import recipe_by_name
 from robosteer_training.finetune.settings import TrainSettings
 from robosteer_training.finetune.spec import AdapterSpec
-from robosteer_training.finetune.state import History, TrainState, save_state
+from robosteer_training.finetune.state import History, TrainState, load_state, save_state
 from robosteer_training.finetune.train import BAD_BATCH_FILE, STATE_FILE, TrainingStopped, Watch, train
 from robosteer_training.finetune.vision import encode_frames
 from robosteer_training.frames import observation_of, split_episodes
@@ -69,6 +69,18 @@ def test_a_state_is_written_without_a_second_copy_in_memory(tmp_path):
     tracemalloc.stop()
     assert (tmp_path / "state.npz").stat().st_size > size
     assert peak < size
+
+
+def test_a_state_cut_short_or_with_a_flipped_bit_is_one_line(tmp_path):
+    path, state = tmp_path / "state.npz", TrainState(np.int32(1), {"leaf": np.ones(64, np.float32)}, optax.EmptyState())
+    save_state(path, state, History(), "run")
+    whole = path.read_bytes()
+    flipped = bytearray(whole)
+    flipped[whole.index(np.ones(64, np.float32).tobytes()) + 8] ^= 1
+    for damaged in (whole[: len(whole) // 2], bytes(flipped)):
+        path.write_bytes(damaged)
+        with pytest.raises(RobosteerError, match="cannot read the training state"):
+            load_state(path, state, "run")
 
 
 def test_a_resumed_run_is_the_same_run(params, spec, encoded, trained, tmp_path):

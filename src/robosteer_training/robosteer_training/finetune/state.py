@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import zipfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -94,7 +95,7 @@ def load_state(path: Path, like: TrainState, identity: str) -> tuple[TrainState,
         with np.load(path, allow_pickle=False) as file:
             meta = json.loads(bytes(file["meta"]))
             found = [file[f"leaf_{i}"] for i in range(len(leaves))]
-    except (OSError, ValueError, KeyError, EOFError) as error:
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise RobosteerError(f"{path}: cannot read the training state ({error}); start without --resume") from error
     if meta.get("schema") != SCHEMA or meta["identity"] != identity:
         raise RobosteerError(

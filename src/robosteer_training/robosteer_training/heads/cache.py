@@ -15,6 +15,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -253,7 +254,7 @@ def load_cache(directory: Path, *, checkpoint_digest: str | None = None) -> Acti
         }
         with np.load(directory / FRAMES_FILE, allow_pickle=False) as known:
             columns = {name: known[name] for name in ("actions", "episode_index", "usable", "frame_index")}
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise RobosteerError(
             f"cache: found damaged arrays in {directory} ({error}); delete it and run `robosteer heads cache`"
         ) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -30,7 +31,7 @@ class PartialResult:
         try:
             with np.load(self._path, allow_pickle=False) as file:
                 found = dict(file)
-        except (OSError, ValueError):
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile):
             return None
         return found if str(found.pop("key", "")) == self._key else None
 
