@@ -134,8 +134,25 @@ class ScriptedOperator:
             None when the episode was kept, else why it was discarded.
         """
         self._set_up(scene)
+        reason = self._squeeze() or self._show(scene)
+        self._grip.gripping = False
+        self._session.switch("/guard/arm", False)
+        return reason
+
+    def _squeeze(self) -> str | None:
+        """Take the grip until the arm follows; a reason when it does not."""
         self._grip.gripping = True
-        self._session.wait_until(lambda: self._grip.engaged, PATIENCE_S, "clutch")
+        until = time.monotonic() + PATIENCE_S
+        self._session.wait_until(
+            lambda: self._grip.engaged or time.monotonic() > until, PATIENCE_S + 5.0, "the headset's state"
+        )
+        if self._grip.engaged:
+            return None
+        notice = self._grip.state.get("notice") or "no notice"
+        return f"the clutch stayed open for {PATIENCE_S:g} s ({notice}); a machine that is too busy sends frames late"
+
+    def _show(self, scene: Scene) -> str | None:
+        """Record the expert's work; a reason when the episode was discarded."""
         if self._use_recorder:
             self._press("A", ("recording",))
         self._expert = make_expert(scene)
@@ -145,8 +162,6 @@ class ScriptedOperator:
         if reason is None and not self._session_state("success"):
             reason = str(self._session_state("failure_detail"))
         self._file(keep=reason is None)
-        self._grip.gripping = False
-        self._session.switch("/guard/arm", False)
         return reason
 
     def _set_up(self, scene: Scene) -> None:
