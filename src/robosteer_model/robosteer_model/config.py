@@ -7,7 +7,6 @@ beside a checkpoint.
 from __future__ import annotations
 
 import dataclasses
-import math
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from robosteer_model.errors import ModelError
@@ -155,7 +154,7 @@ _NESTED: dict[str, type] = {
     "lora_attn": LoraConfig,
     "lora_ffn": LoraConfig,
 }
-_LARGEST = 2**31 - 1
+_LARGEST, _LARGEST_FLOAT = 2**31 - 1, 1e38
 
 
 def _build(cls: type, data: Any, where: str) -> Any:
@@ -192,7 +191,7 @@ def _fits(hint: Any, value: Any) -> bool:
     if hint is int:
         return type(value) is int and 0 < value <= _LARGEST
     if hint is float:
-        return type(value) in (int, float) and math.isfinite(value)
+        return type(value) in (int, float) and abs(value) <= _LARGEST_FLOAT  # no NaN either
     return value is None if type(None) in arguments else type(value) is hint
 
 
