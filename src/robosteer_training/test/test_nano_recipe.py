@@ -2,8 +2,10 @@
 are made again in every run.
 """
 
+import dataclasses
 import json
 import os
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -33,6 +35,19 @@ def test_another_recipe_has_another_digest(tmp_path):
     assert len(digests) == 3
     with pytest.raises(RobosteerError, match="--peak-lr: found 3 values, expected 2"):
         Arguments(tmp_path, RIG, steps=(1, 2)).recipe()
+
+
+def test_the_state_of_another_recipe_is_not_gone_on_from():
+    recipe = Arguments(Path("out"), RIG).recipe()
+    cycles = [dataclasses.replace(cycle, peak_lr=1e-5) for cycle in recipe.cycles[1:]]
+    other_seed = dataclasses.replace(recipe, seed=2)
+    later_lr = dataclasses.replace(recipe, cycles=(recipe.cycles[0], *cycles))
+    shards = Path("demonstrations")
+    names = [recipe.cycle_name(number, shards) for number in range(3)]
+    assert len({*names, recipe.cycle_name(0, Path("others")), other_seed.cycle_name(0, shards)}) == 5
+    # What they have in common is not trained twice: a longer recipe goes on from a shorter one's end.
+    assert later_lr.cycle_name(0, shards) == names[0]
+    assert later_lr.cycle_name(1, shards) != names[1]
 
 
 def test_a_taken_place_is_refused_before_anything_is_made(tmp_path):

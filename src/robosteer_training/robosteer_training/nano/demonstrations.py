@@ -15,6 +15,7 @@ from rich.progress import Progress
 
 from robosteer_rig.droid import observation as droid_observation
 from robosteer_rig.environment import Environment, Scene, make_environment
+from robosteer_rig.errors import RobosteerError
 from robosteer_rig.rig import Rig, load_rig
 from robosteer_training.nano.config import OBJECTS
 
@@ -81,7 +82,7 @@ def _record(environment: Environment, rig: Rig, scene: Scene, disturbance: float
 
 
 def _make_shard(arguments: tuple[str, str, list[Scene], float, str]) -> int:
-    """Worker: record some scenes into one shard file; returns how many demonstrations failed."""
+    """Worker: record some scenes into one shard file, none if all fail; returns how many demonstrations failed."""
     environment_name, rig_path, shard_scenes, disturbance, target = arguments
     if Path(target).exists():
         return 0
@@ -92,6 +93,8 @@ def _make_shard(arguments: tuple[str, str, list[Scene], float, str]) -> int:
     finally:
         environment.close()
     good = [(scene, arrays) for scene, arrays in recorded if arrays is not None]
+    if not good:
+        return len(recorded)
     merged = {name: np.concatenate([a[name] for _, a in good]) for name in _ARRAYS}
     lengths = np.array([len(arrays["state"]) for _, arrays in good], np.int32)
     names = np.array([scene.task for scene, _ in good])
@@ -127,6 +130,9 @@ def make_demonstrations(
 
     Returns:
         The shard files, in order.
+
+    Raises:
+        RobosteerError: no demonstration succeeded.
     """
     settings = {"tasks": list(tasks), "episodes": episodes, "disturbance": disturbance, "seed": seed}
     settings |= {"objects": list(OBJECTS), "randomised_every": RANDOMISED_EVERY}
@@ -148,7 +154,13 @@ def make_demonstrations(
             failed += count
             progress.advance(bar)
     print(f"{episodes} demonstrations tried, {failed} failed in this run and are left out")
-    return shards
+    made = [shard for shard in shards if shard.exists()]
+    if not made:
+        raise RobosteerError(
+            f"demonstrations: found {failed} of {episodes} failed, expected some to succeed; is {rig_path} this "
+            "environment's rig?"
+        )
+    return made
 
 
 def _chunks(items: list[Scene], size: int) -> Iterator[list[Scene]]:

@@ -39,6 +39,16 @@ class Recipe:
         told = [dataclasses.asdict(self), BASE_TASKS, OBJECTS, RANDOMISED_EVERY, nano_config().to_json()]
         return json_digest(told)
 
+    def cycle_name(self, number: int, demonstrations: Path) -> str:
+        """Directory of a cycle's state, named by everything that decides it: no other recipe goes on there.
+
+        Args:
+            number: of the cycle.
+            demonstrations: directory of the shards, named by what decides them.
+        """
+        so_far = dataclasses.replace(self, cycles=self.cycles[: number + 1])
+        return f"cycle_{number}_{json_digest([so_far.digest(), demonstrations.name])[:12]}"
+
 
 def action_convention(rig: Rig) -> dict[str, object]:
     """What an action of the checkpoint means."""
@@ -80,7 +90,8 @@ def make_nano(recipe: Recipe, rig_path: Path, work: Path, out: Path, jobs: int) 
     state = None
     for number, settings in enumerate(recipe.cycles):
         start = state["trainable"] if state else None
-        state = pretrain(config, tokenizer, arrays, settings, work / f"cycle_{number}", start)
+        place = work / recipe.cycle_name(number, shards[0].parent)
+        state = pretrain(config, tokenizer, arrays, settings, place, start)
     if state is None:
         raise ValueError("a recipe needs at least one cycle")
     checkpoint = Checkpoint(
