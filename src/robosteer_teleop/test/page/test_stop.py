@@ -70,7 +70,7 @@ class Arm:
         measured = HOME
         while not self._stop.wait(TICK_S):
             for event in self.server.poll_events():
-                self.steering.event(event)
+                self.steering.event(dataclasses.replace(event, time_s=event.time_s / SLOWER))
             received, now = self.server.latest(), time.monotonic() / SLOWER
             if received is not None:
                 received = slowed(received)
