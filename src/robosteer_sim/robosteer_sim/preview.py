@@ -84,11 +84,11 @@ def _views(scene: Scene, height: int, at: float | None) -> list[np.ndarray]:
 def _save(out: Path, pictures: list[np.ndarray]) -> None:
     from PIL import Image
 
+    from robosteer_rig.film import in_one_palette
+
     out.parent.mkdir(parents=True, exist_ok=True)
     if out.suffix == ".gif":
-        first, *rest = [
-            Image.fromarray(picture).quantize(64, method=Image.Quantize.MAXCOVERAGE) for picture in pictures
-        ]
+        first, *rest = in_one_palette([Image.fromarray(picture) for picture in pictures])
         first.save(out, save_all=True, append_images=rest, duration=round(1000 / _FILM_FPS), loop=0)
     else:
         Image.fromarray(pictures[0]).save(out)

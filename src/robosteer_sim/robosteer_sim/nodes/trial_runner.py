@@ -19,6 +19,7 @@ from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import CompressedImage, JointState
 
+from robosteer_rig.film import in_one_palette
 from robosteer_rig.parameters import required_rig
 from robosteer_rig.rig import load_rig
 from robosteer_sim.nodes.session import JsonTopic, Session, interval_statistics, run_session
@@ -49,7 +50,7 @@ class TrialRunner:
         self._command_times: list[float] = []
         self._last_action = ""
         self._images: list[Image.Image] = []  # of the present trial, as they came
-        self._film: list[Image.Image] = []  # of the trials before, in 64 colours: a third of the memory
+        self._film: list[Image.Image] = []  # of the trials before, in few colours: a third of the memory
         self._next_image = 0.0
         self._recording = False
         node.create_subscription(JointState, "/robosteer/policy/command", self._note_command, 50)
@@ -76,7 +77,7 @@ class TrialRunner:
         results = []
         for number, grid_cell in enumerate(self.cells):
             results.append(self._try(grid_cell, self.first_seed + number))
-            self._film += [image.quantize(64, method=Image.Quantize.MAXCOVERAGE) for image in self._images]
+            self._film += in_one_palette(self._images)
             self._images = []
             outcome = "success" if results[-1]["success"] else "no success"
             print(

@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from robosteer_rig.environment import Scene
+from robosteer_rig.film import in_one_palette
 from robosteer_rig.frame import Frame
 from robosteer_rig.rig import Rig
 from robosteer_training.files import write_bytes
@@ -17,8 +18,6 @@ from robosteer_training.heads.tasks import slug
 
 FRAMES_PER_S = 5.0
 MIN_HEIGHT = 128
-# Chosen for coverage: by frequency, a cube of few pixels would lose its colour.
-_COLOURS = 64
 
 
 def film_name(scene: Scene, failure: str) -> str:
@@ -32,7 +31,7 @@ def save_film(path: Path, frames: Sequence[Frame], rig: Rig) -> None:
     stride = max(1, round(rig.action.rate_hz / FRAMES_PER_S))
     names = list(dict.fromkeys(rig.policy_cameras.values()))
     picked = [*frames[:-1:stride], frames[-1]]
-    pictures = [_picture(frame, names) for frame in picked]
+    pictures = in_one_palette([_picture(frame, names) for frame in picked])
     buffer = io.BytesIO()
     durations = [round(1000 / FRAMES_PER_S)] * (len(pictures) - 1) + [1500]
     pictures[0].save(buffer, "GIF", save_all=True, append_images=pictures[1:], duration=durations, loop=0)
@@ -42,6 +41,4 @@ def save_film(path: Path, frames: Sequence[Frame], rig: Rig) -> None:
 def _picture(frame: Frame, names: Sequence[str]) -> Image.Image:
     views = np.concatenate([frame.images[name] for name in names], axis=1)
     factor = -(-MIN_HEIGHT // views.shape[0])
-    return Image.fromarray(views.repeat(factor, 0).repeat(factor, 1)).quantize(
-        _COLOURS, method=Image.Quantize.MAXCOVERAGE
-    )
+    return Image.fromarray(views.repeat(factor, 0).repeat(factor, 1))
