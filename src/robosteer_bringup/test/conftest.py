@@ -1,6 +1,7 @@
 """A launch bench: temporary launch files, a temporary ament prefix with shell scripts for nodes, and a plan maker."""
 
 import os
+import signal
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,10 @@ from robosteer_bringup.launcher import command
 from robosteer_bringup.launcher.importer import launch_api
 from robosteer_bringup.launcher.include import include_file
 from robosteer_bringup.launcher.plan import Plan, make_plan
+
+# A script that starts the tests with `&` has them ignore Ctrl-C, and so would every process that they start.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 IMPORTS = """
 from launch import LaunchDescription, events
