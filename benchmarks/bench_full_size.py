@@ -16,28 +16,23 @@ import time
 from pathlib import Path
 
 import jax
-import ml_dtypes
 import numpy as np
 from measure import save
+from random_model import random_observation, random_params
 
 from robosteer_model import pi0
 from robosteer_model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from robosteer_model.config import stock_config
 from robosteer_model.observation import Observation
-from robosteer_model.params import flatten, param_shapes, unflatten
 
 CONFIG = "pi05_droid"
 PROMPT_TOKENS = 60
-# Random numbers are repeated in blocks of this many: what they are does not matter, that they are not zero does.
-BLOCK = 1 << 20
 
 
 def write_random_checkpoint(directory: Path) -> None:
     """Random bfloat16 weights of the full-size model."""
-    block = (np.random.default_rng(0).standard_normal(BLOCK, np.float32) * 0.02).astype(ml_dtypes.bfloat16)
-    shapes = flatten(param_shapes(stock_config(CONFIG)))
-    params = {path: np.resize(block, leaf.shape) for path, leaf in shapes.items()}
-    save_checkpoint(directory, Checkpoint(unflatten(params), stock_config(CONFIG)))
+    config = stock_config(CONFIG)
+    save_checkpoint(directory, Checkpoint(random_params(config), config))
 
 
 def run_inference(directory: Path) -> dict[str, float]:
@@ -48,15 +43,8 @@ def run_inference(directory: Path) -> dict[str, float]:
     parameters = sum(leaf.nbytes for leaf in jax.tree.leaves(checkpoint.params)) / 2**30
     after_loading = _peak_rss_gib()
     config, random = checkpoint.config, np.random.default_rng(0)
-    cameras = config.cameras[:2]
-    shape = (1, *config.siglip.image_resolution, 3)
-    observation = Observation(
-        images={name: random.uniform(-1, 1, shape).astype(np.float32) for name in cameras},
-        image_masks={name: np.ones(1, bool) for name in cameras},
-        state=np.zeros((1, config.action_dim), np.float32),
-        tokenized_prompt=random.integers(3, 1000, (1, PROMPT_TOKENS)).astype(np.int32),
-        tokenized_prompt_mask=np.ones((1, PROMPT_TOKENS), bool),
-    )
+    inputs = random_observation(config, random, 2, PROMPT_TOKENS, PROMPT_TOKENS)
+    observation = Observation.from_dict(inputs)
     noise = random.standard_normal((1, config.action_horizon, config.action_dim)).astype(np.float32)
     sample = jax.jit(functools.partial(pi0.sample_actions, config=config))
     actions = np.asarray(sample(checkpoint.params, observation=observation, noise=noise)[0])

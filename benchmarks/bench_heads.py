@@ -9,26 +9,28 @@ settings that the Robotic Steering paper reports as 58 and 93 minutes beside 0.2
 from __future__ import annotations
 
 import argparse
+import os
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import jax
-import ml_dtypes
 import numpy as np
 from measure import save, seconds
+from random_model import random_params
 
 from robosteer_model.config import GemmaConfig, ModelConfig, SiglipConfig, stock_config
-from robosteer_model.params import flatten, param_shapes, unflatten
 from robosteer_training.frames import Frames
-from robosteer_training.heads.cache import CacheSettings, fill_cache
+from robosteer_training.heads.cache import CacheSettings, fill_cache, load_cache
 from robosteer_training.heads.cma import CmaSettings, causal_effects
 from robosteer_training.heads.edited_loss import EditedLoss, LossSettings
 from robosteer_training.heads.reinforce import ReinforceSettings, learn_probabilities
 from robosteer_training.heads.select import KnnSettings, select_by_knn
+from robosteer_training.heads.selection import HeadSelection
 
 PAPER_FRAMES, EPISODES, PROMPT_TOKENS = 2518, 20, 60
-BLOCK = 1 << 20
 
 
 def small_config() -> ModelConfig:
@@ -64,14 +66,6 @@ def random_frames(config: ModelConfig, total: int) -> Frames:
     )
 
 
-def random_params(config: ModelConfig) -> Any:
-    """Random weights in the compute dtype."""
-    kind = np.float32 if config.dtype == "float32" else ml_dtypes.bfloat16
-    block = (np.random.default_rng(0).standard_normal(BLOCK, np.float32) * 0.02).astype(kind)
-    shapes = flatten(param_shapes(config))
-    return jax.device_put(unflatten({path: np.resize(block, leaf.shape) for path, leaf in shapes.items()}))
-
-
 def ablation_seconds(params: Any, config: ModelConfig, frames: Frames, stream: Any, settings: CmaSettings) -> float:
     """Seconds per head and 16 frames, once compiled."""
     loss, rows = EditedLoss(params, config, frames, LossSettings(stream)), np.arange(len(frames))
@@ -83,7 +77,7 @@ def ablation_seconds(params: Any, config: ModelConfig, frames: Frames, stream: A
 def small() -> dict[str, Any]:
     """Suffix against prefix on this machine."""
     config = small_config()
-    params, frames = random_params(config), random_frames(config, 32)
+    params, frames = jax.device_put(random_params(config, np.float32)), random_frames(config, 32)
     settings = CmaSettings(noise_draws=1, frames=16, block=16)
     found = {s: ablation_seconds(params, config, frames, s, settings) for s in ("suffix", "prefix")}
     return {"seconds_per_head_of_16_frames": found, "ratio": found["suffix"] / found["prefix"]}
@@ -92,7 +86,7 @@ def small() -> dict[str, Any]:
 def full() -> dict[str, Any]:
     """Full-size pi0.5."""
     config = stock_config("pi05_droid")
-    params, frames = random_params(config), random_frames(config, PAPER_FRAMES)
+    params, frames = jax.device_put(random_params(config)), random_frames(config, PAPER_FRAMES)
     digests = {"checkpoint_digest": "random", "dataset_digest": "random"}
     with tempfile.TemporaryDirectory() as place:
         warm = random_frames(config, 64)
@@ -103,7 +97,10 @@ def full() -> dict[str, Any]:
                 fill_cache(Path(place) / "cache", params, config, frames, CacheSettings(block=64), **digests)
             )
         )
-        selection = seconds(lambda: select_by_knn(caches[0], KnnSettings()))
+        select_by_knn(caches[0], KnnSettings())  # compiles
+        chosen: list[HeadSelection] = []
+        selection = seconds(lambda: chosen.append(select_by_knn(caches[0], KnnSettings())))
+        on_cpu = _selected_on_cpu(Path(place) / "cache")
     cma = ablation_seconds(params, config, frames, "suffix", CmaSettings(noise_draws=1, frames=32, block=16))
     loss, rows = EditedLoss(params, config, frames, LossSettings(kind="actions")), np.arange(len(frames))
     learn_probabilities(loss, rows, ReinforceSettings(steps=1))
@@ -111,17 +108,33 @@ def full() -> dict[str, Any]:
     return {
         "seconds_extraction_2518_frames": extraction,
         "seconds_selection": selection,
+        "same_heads_and_order_as_on_the_cpu": chosen[0].heads == on_cpu.heads,
+        "largest_difference_of_a_score_from_the_cpu": float(np.abs(chosen[0].scores - on_cpu.scores).max()),
         "minutes_causal_ablation_144_heads_128_frames_2_draws": cma * 144 * 2 * 128 / 16 / 60,
         "minutes_reinforce_600_updates_of_32_masks": update * 600 / 60,
     }
+
+
+def _selected_on_cpu(cache: Path) -> HeadSelection:
+    """The same selection by the program that runs where there is no accelerator, in a process without one."""
+    out = cache.with_name("cpu.heads.json")
+    command = [sys.executable, str(Path(__file__).resolve()), "--select", str(cache), str(out)]
+    subprocess.run(command, env=os.environ | {"JAX_PLATFORMS": "cpu"}, check=True)
+    return HeadSelection.load(out)
 
 
 def main() -> None:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--full", action="store_true", help="full-size pi0.5; needs an accelerator")
+    parser.add_argument("--select", nargs=2, type=Path, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.select:
+        cache, out = arguments.select
+        select_by_knn(load_cache(cache), KnnSettings()).save(out)
+        return
     device = {"device": str(jax.devices()[0].device_kind)}
-    if parser.parse_args().full:
+    if arguments.full:
         save("heads_full", device | full())
     else:
         save("heads", device | small())
