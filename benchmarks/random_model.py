@@ -1,4 +1,4 @@
-"""Random weights and inputs of full-size models: what the values are changes no time, that they are not zero may."""
+"""Random weights and inputs of full-size models."""
 
 from __future__ import annotations
 
@@ -15,9 +15,14 @@ BLOCK = 1 << 20
 
 
 def random_params(config: ModelConfig, dtype: Any = ml_dtypes.bfloat16) -> dict[str, Any]:
-    """Weights on the host, openpi's tree."""
-    block = (np.random.default_rng(0).standard_normal(BLOCK, np.float32) * 0.02).astype(dtype)
-    return unflatten({path: np.resize(block, leaf.shape) for path, leaf in flatten(param_shapes(config)).items()})
+    """Weights on the host, openpi's tree, at a weight's usual scale: smaller ones give all frames one activation."""
+    block = np.random.default_rng(0).standard_normal(BLOCK, np.float32)
+
+    def values(shape: tuple[int, ...]) -> np.ndarray:
+        scale = shape[-2] ** -0.5 if len(shape) > 1 else 0.05
+        return np.resize((scale * block).astype(dtype), shape)
+
+    return unflatten({path: values(leaf.shape) for path, leaf in flatten(param_shapes(config)).items()})
 
 
 def random_observation(config: ModelConfig, rng: np.random.Generator, views: int, used: int, length: int) -> Any:

@@ -17,13 +17,9 @@ from robosteer_training.finetune.step import Step
 GIB = 2**30
 
 
-def candidates() -> tuple[Remat, ...]:
-    """Kinds of rematerialisation from the fastest to the smallest, on this kind of device.
-
-    A CPU writes and reads activations at the speed of its memory, into pages that the system has to clear first:
-    computing all but the large products again is faster there than keeping everything (ADR 0028).
-    """
-    return ("light", "full") if jax.default_backend() == "cpu" else ("off", "light", "full")
+# From the fastest to the smallest. Keeping every activation ("off") is slower than computing all but the large products
+# again, on CPUs and on GPUs: writing and reading them takes longer (ADR 0028, 0031).
+AUTO: tuple[Remat, ...] = ("light", "full")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,7 +133,7 @@ def choose_step(
     Raises:
         RobosteerError: nothing fits.
     """
-    allowed = candidates() if settings.remat == "auto" else (settings.remat,)
+    allowed = AUTO if settings.remat == "auto" else (settings.remat,)
     needed = dict(parts)
     for remat in allowed:
         step = make(remat)
