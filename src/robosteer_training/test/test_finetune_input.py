@@ -105,6 +105,7 @@ COUNTS = {
     "paper-text": dict.fromkeys(("pi0", "pi05", "pi0_fast"), (HEADS_20 + FFN_16) // 2),
     "q-only": dict.fromkeys(("pi0", "pi05", "pi0_fast"), HEADS_20),
     "q+mlp": dict.fromkeys(("pi0", "pi05", "pi0_fast"), HEADS_20 + FFN_16),
+    "no-heads": {"pi0": 20_647_968 - 2 * HEADS_20, "pi05": 19_565_600 - 2 * HEADS_20, "pi0_fast": FFN_16},
     "lora": {"pi0": 468_039_440, "pi05": 466_957_072, "pi0_fast": 442_672_880},
     "lora-frozen-vision": {"pi0": 53_235_744, "pi05": 52_153_376, "pi0_fast": 27_869_184},
     "steering-full": {"pi05": 2_361_799_712},

@@ -104,7 +104,7 @@ def test_wide_recipes_have_a_learning_rate_of_their_own(arguments, monkeypatch):
     monkeypatch.setattr(lab, "_once", lambda kind, key, make: Path(str(rates.setdefault(key[2], key[4]["peak_lr"]))))
     for recipe in RECIPES:
         lab.policy(recipe, ["lift"], 1)
-    sparse = {"steering", "paper-text", "q-only", "q+mlp"}
+    sparse = {"steering", "paper-text", "q-only", "q+mlp", "no-heads"}
     assert rates == {recipe: arguments.peak_lr if recipe in sparse else arguments.wide_peak_lr for recipe in RECIPES}
 
 

@@ -16,7 +16,7 @@ class RecipeOptions:
     """What is trained."""
 
     recipe: str = "steering"
-    """steering, paper-text, q-only, q+mlp, lora, lora-frozen-vision, steering-full or full."""
+    """steering, paper-text, q-only, q+mlp, no-heads, lora, lora-frozen-vision, steering-full or full."""
     rank: int | None = None
     """Rank of the recipe's low-rank factors; by default the recipe's own."""
     alpha: float | None = None

@@ -65,8 +65,8 @@ class Recipe:
 
     @property
     def sparse(self) -> bool:
-        """Whether heads are adapted one by one, in low-rank factors."""
-        return bool(self.q_rank)
+        """Whether low-rank factors of selected heads or of FFNs are what is trained."""
+        return bool(self.q_rank or self.ffn_rank)
 
 
 _ALL = (
@@ -87,6 +87,12 @@ _ALL = (
     ),
     Recipe("q-only", "queries of the selected heads (LoRA r=16)", q_rank=16),
     Recipe("q+mlp", "queries of the selected heads and every FFN (LoRA r=16)", q_rank=16, ffn_rank=16),
+    Recipe(
+        "no-heads",
+        "the control: what `steering` trains beside its heads (every FFN with LoRA r=16, projections whole)",
+        ffn_rank=16,
+        dense=(PROJECTIONS,),
+    ),
     Recipe(
         "lora",
         "openpi's stock LoRA: all einsums and FFNs of both experts (r=16 and 32), SigLIP and projections whole",
@@ -142,8 +148,8 @@ def customised(
         fits = low_rank or (name == "streams" and recipe.whole_heads)
         if value is not None and not fits:
             raise RobosteerError(
-                f"--{name}: found {value} for recipe {recipe.name!r}, expected one with low-rank factors per head "
-                f"({', '.join(r.name for r in _ALL if r.sparse)}); leave --{name} out"
+                f"--{name}: found {value} for recipe {recipe.name!r}, expected one with low-rank factors of heads "
+                f"or FFNs ({', '.join(r.name for r in _ALL if r.sparse)}); leave --{name} out"
             )
     if rank is not None:
         if rank < 1:

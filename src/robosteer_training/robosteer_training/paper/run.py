@@ -61,7 +61,7 @@ EXPERIMENTS: dict[str, Experiment] = {
         notes=(
             "The paper states neither noise nor reward of its baselines. cma puts noise of a head's own deviation on "
             "its suffix output and reads the flow loss; reinforce rewards small action errors of what it keeps.",
-            "random and worst are controls that the paper's table does not have.",
+            "random, worst and no heads are controls that the paper's table does not have.",
         ),
     ),
     "table4": Experiment(

@@ -60,7 +60,7 @@ def table2(lab: Lab) -> Table:
 
 
 def table3(lab: Lab) -> Table:
-    """How heads are chosen, with controls, and which of their parts are trained."""
+    """How heads are chosen, with controls, and which parts are trained: of the heads, and without any."""
     demos = lab.settings.demos
 
     def trained(recipe: str, method: str, task: str) -> Path:
@@ -70,6 +70,7 @@ def table3(lab: Lab) -> Table:
     for method in ("knn", "random", "worst", "cma", "reinforce"):
         lines.append(_line(f"steering, {method}", partial(trained, "steering", method), numbers.TABLE3))
     lines += [_line(recipe, partial(trained, recipe, "knn"), numbers.TABLE3) for recipe in ("q-only", "q+mlp")]
+    lines.append(Line("no heads", lambda task: lab.policy("no-heads", [task], demos)))
     return Table(_columns(lab), lines, "steering, knn")
 
 
