@@ -3,12 +3,14 @@ bootstrap that takes trials in one cell for independent, p-values adjusted out o
 
 import math
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from robosteer_training.evaluation.scenes import spread_cells
 from robosteer_training.evaluation.statistics import (
+    crossed_bootstrap,
     describe_rate,
     holm,
     mcnemar_exact,
@@ -76,3 +78,20 @@ def test_bootstrap_swaps_sign_with_the_policies(pairs):
 def test_holm_matches_a_hand_worked_example():
     assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
     assert holm([0.9, 0.8]) == [1.0, 1.0]
+
+
+def test_crossed_bootstrap_counts_trainings_not_trials():
+    """Forty cells cannot make up for three trainings that disagree; trainings that agree add nothing to the cells."""
+    random = np.random.default_rng(0)
+    cells = random.normal(0.3, 0.1, (40, 1))
+    agree, disagree = np.repeat(cells, 3, axis=1), cells + np.array([-0.2, 0.0, 0.2])
+    alone = crossed_bootstrap([cells])
+    assert crossed_bootstrap([agree]) == pytest.approx(alone, abs=0.005)
+    low, high = crossed_bootstrap([disagree])
+    assert high - low > 4 * (alone[1] - alone[0])
+    assert low < cells.mean() < high
+    # Many trainings, and cells that do not matter: the interval is that of their mean.
+    low, high = crossed_bootstrap([0.3 + random.normal(0, 0.2, (1, 400)) * np.ones((40, 1))])
+    assert high - low == pytest.approx(2 * 1.96 * 0.2 / 20, rel=0.15)
+    with pytest.raises(ValueError, match="blocks of shapes"):
+        crossed_bootstrap([])

@@ -31,7 +31,7 @@ from robosteer_training.paper import numbers, tables
 from robosteer_training.paper.lab import Lab
 from robosteer_training.paper.result import Cell, Result
 from robosteer_training.paper.run import EXPERIMENTS, run
-from robosteer_training.paper.success import Table, differences, only
+from robosteer_training.paper.success import Line, Table, differences, only, tried
 from robosteer_training.report.success_figure import Rate, success_figure
 from robosteer_training.scripted_dataset import demonstration_scene, make_dataset
 
@@ -236,15 +236,49 @@ def test_a_table_of_success_is_filled_cell_by_cell_and_found_again(lab, tmp_path
 def test_the_findings_of_a_table_are_adjusted_for_the_number_of_its_lines():
     scenes = make_scenes([TASKS[0]], range(12), [0])
 
-    def tried(successes):
+    def trials_of(successes):
         trials = tuple(Trial(scene, i < successes, 1.0) for i, scene in enumerate(scenes))
-        return {TASKS[0]: Evaluation("policy", {}, {}, trials)}
+        return {TASKS[0]: [Evaluation("policy", {}, {}, trials)]}
 
-    lines = {"LoRA": tried(0), "steering": tried(8), "q-only": tried(9)}
+    lines = {"LoRA": trials_of(0), "steering": trials_of(8), "q-only": trials_of(9)}
     assert "adjusted" not in differences({name: lines[name] for name in ("LoRA", "steering")}, "LoRA")[0]
     better, best = differences(lines, "LoRA")
     assert better.endswith("p = 0.0078, 0.0078 adjusted for 2 comparisons")
     assert best.endswith("p = 0.0039, 0.0078 adjusted for 2 comparisons")
+
+
+def test_several_trainings_are_told_one_by_one_and_widen_the_interval():
+    scenes = make_scenes([TASKS[0]], range(12), [0, 1])
+
+    def trials_of(*successes):
+        trainings = [tuple(Trial(s, i < n, 1.0) for i, s in enumerate(scenes)) for n in successes]
+        return {TASKS[0]: [Evaluation("policy", {}, {}, trials) for trials in trainings]}
+
+    zero, alike, unlike = trials_of(0), trials_of(6, 6, 6), trials_of(0, 6, 12)
+    same, other = differences({"zero-shot": zero, "alike": alike, "unlike": unlike}, "zero-shot")
+    assert "alike against zero-shot over 1 columns and 3 trainings: +25.0 points" in same
+    assert same.endswith("training by training +25.0, +25.0, +25.0")
+    assert other.endswith("training by training +0.0, +25.0, +50.0")
+
+    def width(text):
+        low, high = re.search(r"interval (\S+) to (\S+)\)", text).groups()
+        return float(high) - float(low)
+
+    assert width(other) > width(same) > 0
+    assert "McNemar" not in same + other
+
+
+def test_the_first_training_is_that_of_a_table_with_one(arguments, monkeypatch):
+    lab, seeds = Lab(dataclasses.replace(arguments, trainings=3).settings()), []
+    monkeypatch.setattr(lab, "dataset", lambda tasks, demos: Path("demonstrations"))
+    monkeypatch.setattr(lab, "_once", lambda kind, key, make: seeds.append(key[4]) or Path(str(len(seeds))))
+    monkeypatch.setattr(lab, "success", lambda policy, *condition: policy)
+    line = Line("lora", lambda task: lab.policy("lora", [task], 1))
+    assert len(tried(lab, line, "lift", ("lift", ""))) == 3
+    first, *others = seeds
+    assert first == arguments.settings().training.to_json() | {"peak_lr": arguments.wide_peak_lr}
+    assert [other | {"seed": 0} for other in others] == [first, first]
+    assert [other["seed"] for other in others] == [1, 2]
 
 
 def test_the_figure_names_policies_and_draws_what_is_there():

@@ -62,6 +62,8 @@ class Arguments:
     """Grid cells per evaluation."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """Trials per cell, one for each."""
+    trainings: int = 1
+    """Policies trained for every cell of a success table, with seeds of their own."""
     steps: int = 400
     """Finetuning steps."""
     batch_size: int = 32
@@ -113,6 +115,7 @@ class Arguments:
             cells=self.cells,
             seeds=self.seeds,
             training=training,
+            trainings=self.trainings,
             wide_peak_lr=self.wide_peak_lr,
             execute_steps=self.execute_steps,
             time_limit_s=self.time_limit_s,
@@ -153,6 +156,8 @@ def main(argv: list[str]) -> int:
 
     if len(set(arguments.what)) != len(arguments.what) or not arguments.what:
         raise RobosteerError("paper: found no name, or one twice, expected tables or figures")
+    if arguments.trainings < 1:
+        raise RobosteerError(f"--trainings: found {arguments.trainings}, expected at least 1")
     settings = arguments.settings()
     for name in arguments.what:
         if len(settings.tasks) < (needed := EXPERIMENTS[name].tasks):

@@ -102,3 +102,27 @@ def paired_bootstrap(
     differences = gain[picks].sum(1) / count[picks].sum(1)
     low, high = np.quantile(differences, [0.025, 0.975])
     return float(low), float(high)
+
+
+def crossed_bootstrap(blocks: Sequence[np.ndarray], *, samples: int = 10_000, seed: int = 0) -> tuple[float, float]:
+    """95 % percentile interval of a mean over things that differ in two ways at once, such as trainings and grid cells.
+
+    Rows and columns of each block are drawn again independently (the pigeonhole bootstrap, Owen 2007: it errs, if at
+    all, towards wide intervals).
+
+    Args:
+        blocks: (G_i, N_i) numbers each, one row per grid cell and one column per training; of equal weight.
+        samples: draws.
+        seed: of the draws.
+
+    Returns:
+        (low, high).
+    """
+    if not blocks or any(block.ndim != 2 or not block.size for block in blocks):
+        raise ValueError(f"blocks of shapes {[block.shape for block in blocks]}")
+    random, means = np.random.default_rng(seed), np.zeros(samples)
+    for block in blocks:
+        cells, trainings = (random.multinomial(n, np.full(n, 1 / n), samples) / n for n in block.shape)
+        means += np.einsum("sg,gn,sn->s", cells, block, trainings) / len(blocks)
+    low, high = np.quantile(means, [0.025, 0.975])
+    return float(low), float(high)

@@ -56,6 +56,7 @@ class LabSettings:
         cells: grid cells per evaluation.
         seeds: of the evaluation.
         training: of every finetuning.
+        trainings: of every policy that is trained, with seeds of their own.
         wide_peak_lr: learning rate of recipes that are not sparse; None for the one of `training`.
         execute_steps: actions of a chunk executed before the next inference.
         num_steps: denoising steps.
@@ -79,6 +80,7 @@ class LabSettings:
     cells: int = 40
     seeds: tuple[int, ...] = (0, 1, 2)
     training: TrainSettings = dataclasses.field(default_factory=TrainSettings)
+    trainings: int = 1
     wide_peak_lr: float | None = None
     execute_steps: int = 8
     num_steps: int = 10
@@ -95,10 +97,12 @@ class Lab:
 
     Attributes:
         settings: sizes.
+        training_number: which of `settings.trainings` policies are asked for.
     """
 
     def __init__(self, settings: LabSettings, console: Console | None = None) -> None:
         self.settings = settings
+        self.training_number = 0
         self._console = console or Console(stderr=True)
         self._spent: dict[str, float] = {}
         self._identities: dict[Path, tuple[dict[str, Any], dict[str, Any]]] = {}
@@ -235,7 +239,8 @@ class Lab:
         training, wide_peak_lr = self.settings.training, self.settings.wide_peak_lr
         if wide_peak_lr is not None and not recipe_by_name(recipe).sparse:
             training = dataclasses.replace(training, peak_lr=wide_peak_lr)
-        return training if steps is None else dataclasses.replace(training, steps=steps)
+        steps = training.steps if steps is None else steps
+        return dataclasses.replace(training, steps=steps, seed=training.seed + self.training_number)
 
     def success(self, policy: Path, task: str, variation: str = "") -> Evaluation:
         """Success on the grid."""

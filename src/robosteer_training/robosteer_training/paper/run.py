@@ -138,6 +138,7 @@ def run(name: str, lab: Lab, out: Path, command: str) -> Result:
         "demos": lab.settings.demos,
         "cells": lab.settings.cells,
         "seeds": list(lab.settings.seeds),
+        "trainings": lab.settings.trainings,
         "training": lab.settings.training.to_json(),
         "wide_peak_lr": lab.settings.wide_peak_lr,
     }
@@ -205,6 +206,9 @@ def common_differences(lab: Lab, told: Experiment) -> list[str]:
         wide = "" if s.wide_peak_lr is None else f" ({s.wide_peak_lr:g} for LoRA and whole parameters)"
         texts.append(
             "Every policy is trained once: intervals and p-values are about trials, not about other seeds of training."
+            if s.trainings == 1
+            else f"Policies are trained {s.trainings} times on the same demonstrations, each one's successes are told. "
+            "Intervals of cells are about trials, those of differences about trainings and grid cells."
         )
         texts.append(f"Trials: {s.cells} cells × {len(s.seeds)} seeds instead of 40 cells once.")
         texts.append(

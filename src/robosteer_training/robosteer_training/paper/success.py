@@ -7,10 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+import numpy as np
+
 from robosteer_rig.errors import RobosteerError
-from robosteer_training.evaluation.comparison import Difference, compare
+from robosteer_training.evaluation.comparison import compare, require_same_scenes
 from robosteer_training.evaluation.result import Evaluation
-from robosteer_training.evaluation.statistics import holm, wilson_interval
+from robosteer_training.evaluation.statistics import crossed_bootstrap, holm, wilson_interval
 from robosteer_training.paper.lab import Lab
 from robosteer_training.paper.result import Cell, Result
 from robosteer_training.report.success_figure import Rate, success_figure
@@ -66,6 +68,10 @@ def only(table: Table, patterns: Sequence[str]) -> Table:
     return dataclasses.replace(table, lines=wanted)
 
 
+# line -> column -> one evaluation per training; a single one where nothing is trained.
+Found = dict[str, dict[str, list[Evaluation]]]
+
+
 def measure(lab: Lab, table: Table, result: Result, saved: Callable[[Result], None]) -> None:
     """Fill the result cell by cell; `saved` is called after each, so that a long run can be read while it goes on.
 
@@ -79,23 +85,38 @@ def measure(lab: Lab, table: Table, result: Result, saved: Callable[[Result], No
         Cell(line.name, column, None, paper=line.paper.get(column)) for line in table.lines for column in table.columns
     ]
     lines = {line.name: line for line in table.lines}
-    found: dict[str, dict[str, Evaluation]] = {name: {} for name in lines}
+    found: Found = {name: {} for name in lines}
     lab.take_costs()
     for number, cell in enumerate(result.cells):
-        task, variation = table.columns[cell.column]
-        evaluation = lab.success(lines[cell.row].policy(cell.column), task, variation)
-        found[cell.row][cell.column] = evaluation
-        low, high = wilson_interval(evaluation.successes, len(evaluation.trials))
-        share = 100 * evaluation.successes / len(evaluation.trials)
-        text = f"{evaluation.successes}/{len(evaluation.trials)} = {share:.1f}"
+        evaluations = tried(lab, lines[cell.row], cell.column, table.columns[cell.column])
+        found[cell.row][cell.column] = evaluations
+        successes, trials = [e.successes for e in evaluations], sum(len(e.trials) for e in evaluations)
+        low, high = wilson_interval(sum(successes), trials)
+        share = 100 * sum(successes) / trials
         result.cells[number] = dataclasses.replace(
-            cell, ours=share, interval=(100 * low, 100 * high), text=text, seconds=lab.take_costs()
+            cell,
+            ours=share,
+            interval=(100 * low, 100 * high),
+            text=f"{' + '.join(map(str, successes))}{' of ' if len(successes) > 1 else '/'}{trials} = {share:.1f}",
+            seconds=lab.take_costs(),
         )
         result.figures = {f"{result.name}.svg": _figure(result)}
         saved(result)
     result.findings = differences(found, table.reference)
     result.whole = True
     saved(result)
+
+
+def tried(lab: Lab, line: Line, column: str, condition: tuple[str, str]) -> list[Evaluation]:
+    """Success of the policy of every training."""
+    found: dict[Path, Evaluation] = {}
+    for number in range(lab.settings.trainings):
+        lab.training_number = number
+        policy = line.policy(column)
+        if policy not in found:
+            found[policy] = lab.success(policy, *condition)
+    lab.training_number = 0
+    return list(found.values())
 
 
 def _figure(result: Result) -> bytes:
@@ -106,27 +127,68 @@ def _figure(result: Result) -> bytes:
     return success_figure(result.name, panels)
 
 
-def differences(found: Mapping[str, Mapping[str, Evaluation]], reference: str) -> list[str]:
-    """Each line against the reference over the columns that both have, in pairs; p is adjusted for the lines."""
-    pairs: dict[str, tuple[Difference, int]] = {}
-    for name, results in found.items():
-        shared = [column for column in results if column in found[reference]]
-        if name == reference or not shared:
-            continue
-        (difference,) = compare({reference: _pool(found[reference], shared), name: _pool(results, shared)})
-        pairs[name] = difference, len(shared)
-    adjusted = holm([difference.p for difference, _ in pairs.values()])
+def differences(found: Mapping[str, Mapping[str, Sequence[Evaluation]]], reference: str) -> list[str]:
+    """Each line against the reference over the columns that both have, in pairs.
+
+    With one training each, the interval is about grid cells, and an exact test is adjusted for the lines. With several
+    it is about trainings, too, where a test of pairs would count trials of one policy as if they were independent.
+    """
+    shared = {
+        name: [column for column in results if column in found[reference]]
+        for name, results in found.items()
+        if name != reference
+    }
+    shared = {name: columns for name, columns in shared.items() if columns}
+    if any(len(evaluations) > 1 for results in found.values() for evaluations in results.values()):
+        return [_over_trainings(found, name, reference, columns) for name, columns in shared.items()]
+    pairs = {
+        name: compare({reference: _pool(found[reference], columns), name: _pool(found[name], columns)})[0]
+        for name, columns in shared.items()
+    }
+    adjusted = holm([difference.p for difference in pairs.values()])
     texts = []
-    for (name, (d, columns)), p in zip(pairs.items(), adjusted, strict=True):
-        low, high = (100 * x for x in d.interval_95)
+    for (name, d), p in zip(pairs.items(), adjusted, strict=True):
         text = (
-            f"{name} against {reference}, {d.trials} pairs over {columns} columns: {100 * d.difference:+.1f} "
-            f"points (95 % interval {low:+.1f} to {high:+.1f}), McNemar exact p = {d.p:.2g}"
+            f"{name} against {reference}, {d.trials} pairs over {len(shared[name])} columns: "
+            f"{_points(d.difference, d.interval_95)}, McNemar exact p = {d.p:.2g}"
         )
         texts.append(text if len(pairs) == 1 else f"{text}, {p:.2g} adjusted for {len(pairs)} comparisons")
     return texts
 
 
-def _pool(results: Mapping[str, Evaluation], columns: Sequence[str]) -> Evaluation:
-    trials = tuple(trial for column in columns for trial in results[column].trials)
-    return dataclasses.replace(results[columns[0]], trials=trials)
+def _points(difference: float, interval: tuple[float, float]) -> str:
+    low, high = (100 * x for x in interval)
+    return f"{100 * difference:+.1f} points (95 % interval {low:+.1f} to {high:+.1f})"
+
+
+def _pool(results: Mapping[str, Sequence[Evaluation]], columns: Sequence[str]) -> Evaluation:
+    trials = tuple(trial for column in columns for trial in results[column][0].trials)
+    return dataclasses.replace(results[columns[0]][0], trials=trials)
+
+
+def _over_trainings(
+    found: Mapping[str, Mapping[str, Sequence[Evaluation]]], name: str, reference: str, columns: Sequence[str]
+) -> str:
+    blocks = [_gains(found[reference][column], found[name][column]) for column in columns]
+    each = [100 * float(np.mean([block[:, i].mean() for block in blocks])) for i in range(blocks[0].shape[1])]
+    return (
+        f"{name} against {reference} over {len(columns)} columns and {len(each)} trainings: "
+        f"{_points(float(np.mean(each)) / 100, crossed_bootstrap(blocks))}; "
+        f"training by training {', '.join(f'{points:+.1f}' for points in each)}"
+    )
+
+
+def _gains(reference: Sequence[Evaluation], other: Sequence[Evaluation]) -> np.ndarray:
+    """(grid cells, trainings): mean success over what was tried in a cell, other minus reference."""
+    count = max(len(reference), len(other))
+    for one, two in zip(reference, other, strict=False):
+        require_same_scenes(("the reference", one), ("the other", two))
+
+    def means(evaluations: Sequence[Evaluation]) -> np.ndarray:
+        cells = list(dict.fromkeys(trial.scene.grid_cell for trial in evaluations[0].trials))
+        rates = [
+            [np.mean([t.success for t in e.trials if t.scene.grid_cell == cell]) for cell in cells] for e in evaluations
+        ]
+        return np.broadcast_to(np.transpose(rates), (len(cells), count))
+
+    return means(other) - means(reference)
