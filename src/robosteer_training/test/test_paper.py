@@ -226,6 +226,7 @@ def test_a_table_of_success_is_filled_cell_by_cell_and_found_again(lab, tmp_path
     assert "/ 72.5" in seen[-1]
     assert set(first.cells[1].seconds) == {"demonstrations", "activations", "selection (knn)", "training", "evaluation"}
     assert re.match(r"\d/2 = ", first.cells[1].text)
+    assert sum(first.cells[1].failures.values()) == 2 - int(first.cells[1].text[0])
     assert "McNemar" in first.findings[0]
     assert "instead of 5,000" in seen[-1]
     assert "(table1.svg)" in seen[-1]
@@ -294,7 +295,10 @@ def test_the_figure_names_policies_and_draws_what_is_there():
 
 
 def test_the_page_tells_an_unfinished_table():
-    result = Result("t", "T", "%", "95 %", [Cell("a", "x", 0.5, (0.1, 0.9), 0.7), Cell("b", "x", None, paper=(1, 2))])
+    failed = {"wrong_object": 4, "missed": 1}
+    cells = [Cell("a", "x", 0.5, (0.1, 0.9), 0.7, failures=failed), Cell("b", "x", None, paper=(1, 2))]
+    result = Result("t", "T", "%", "95 %", cells)
     assert "| a | 0.5 (0.1 to 0.9) / 0.7 |" in result.markdown()
     assert "| b | … / 1 to 2 |" in result.markdown()
     assert "Not finished" in result.markdown()
+    assert "| a | wrong object 4, missed 1 |\n| b | – |" in result.markdown()

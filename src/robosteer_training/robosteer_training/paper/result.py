@@ -30,6 +30,7 @@ class Cell:
         interval: 95 % interval, or what `interval_is` says.
         paper: the paper's number, or its two ends of a range; None where it has none.
         text: ours, for people; made from the number when empty.
+        failures: trials that failed, by reason.
         seconds: of everything that it took, by kind, whichever session made it.
         part: of the result that has a table of its own.
     """
@@ -40,6 +41,7 @@ class Cell:
     interval: tuple[float, float] | None = None
     paper: float | tuple[float, float] | None = None
     text: str = ""
+    failures: dict[str, int] = dataclasses.field(default_factory=dict)
     seconds: dict[str, float] = dataclasses.field(default_factory=dict)
     part: str = ""
 
@@ -121,16 +123,15 @@ class Result:
         for title, texts in (("What follows", self.findings), ("What differs from the paper", self.differs)):
             if texts:
                 lines += ["", f"## {title}", "", *(f"- {text}" for text in texts)]
+        if any(cell.failures for cell in self.cells):
+            lines += ["", "## Why trials failed", "", *_table(self.cells, _failures)]
         if any(cell.seconds for cell in self.cells):
-            lines += [
-                "",
-                "## Compute time, s",
-                "",
-                _COSTS,
-                "",
-            ]
-            lines += _table(self.cells, _costs)
+            lines += ["", "## Compute time, s", "", _COSTS, "", *_table(self.cells, _costs)]
         return "\n".join(lines) + "\n"
+
+
+def _failures(cell: Cell) -> str:
+    return ", ".join(f"{reason.replace('_', ' ')} {count}" for reason, count in cell.failures.items()) or "–"
 
 
 def _costs(cell: Cell) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -98,6 +99,7 @@ def measure(lab: Lab, table: Table, result: Result, saved: Callable[[Result], No
             ours=share,
             interval=(100 * low, 100 * high),
             text=f"{' + '.join(map(str, successes))}{' of ' if len(successes) > 1 else '/'}{trials} = {share:.1f}",
+            failures=_failures(evaluations),
             seconds=lab.take_costs(),
         )
         result.figures = {f"{result.name}.svg": _figure(result)}
@@ -117,6 +119,11 @@ def tried(lab: Lab, line: Line, column: str, condition: tuple[str, str]) -> list
             found[policy] = lab.success(policy, *condition)
     lab.training_number = 0
     return list(found.values())
+
+
+def _failures(evaluations: Sequence[Evaluation]) -> dict[str, int]:
+    trials = (trial for evaluation in evaluations for trial in evaluation.trials if not trial.success)
+    return dict(Counter(trial.failure or "unknown" for trial in trials).most_common())
 
 
 def _figure(result: Result) -> bytes:
