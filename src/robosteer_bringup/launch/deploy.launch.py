@@ -73,6 +73,11 @@ def generate_launch_description() -> LaunchDescription:
         DeclareLaunchArgument(
             "stall_s", default_value="0.5", description="a late chunk ends the run after this long at rest, s"
         ),
+        DeclareLaunchArgument(
+            "max_observation_age_s",
+            default_value="1.0",
+            description="actions are discarded if what they were computed from is older than this when they come, s",
+        ),
         DeclareLaunchArgument("seed", default_value="0", description="seed of the simulated scene"),
         DeclareLaunchArgument(
             "publish_clock", default_value="false", choices=["true", "false"], description="run on simulated time"
@@ -166,6 +171,7 @@ def generate_launch_description() -> LaunchDescription:
                 "execution": typed("execution", str),
                 "overrun_steps": typed("overrun_steps", int),
                 "stall_s": typed("stall_s", float),
+                "max_observation_age_s": typed("max_observation_age_s", float),
                 "server": typed("server", str),
                 "preset_dir": typed("preset_dir", str),
                 "allow_unbound_presets": typed("allow_unbound_presets", bool),

@@ -20,6 +20,7 @@ from robosteer_rig.rig import Rig
 STILL_RAD_PER_S = 0.05
 # One period without fresh inputs is silence only; that many in a row end the run.
 MAX_BLIND_STEPS = 2
+ACTING = "acting"
 
 
 class State(StrEnum):
@@ -117,7 +118,7 @@ class Acting:
         may_move: asked before and during a run whether anybody would obey; returns why not.
         ended: called once at the end of every run, however it comes.
         chunks: accepted since the start.
-        lateness: what is done when the next chunk does not come; None takes its defaults.
+        lateness: what is done when the next chunk does not come, or too late; None takes its defaults.
     """
 
     def __init__(
@@ -174,7 +175,7 @@ class Acting:
         self._blind_steps = 0
         self.lateness.begin()
         self._strategy = self._make_strategy()
-        self.state, self.reason = State.RUNNING, "acting"
+        self.state, self.reason = State.RUNNING, ACTING
         return ""
 
     def disable(self) -> None:
@@ -258,10 +259,17 @@ class Acting:
         return frame, why_stale(frame, self._rig)
 
     def _accept(self, result: Result | None, now_ns: int) -> bool:
-        if result is None or result.outcome is None or not self._strategy.offer(result.outcome.chunk, now_ns):
+        if result is None or result.outcome is None:
+            return False
+        chunk = result.outcome.chunk
+        if old := self.lateness.too_old(chunk.stamp_ns, now_ns):
+            self.reason = old
+            return False
+        if not self._strategy.offer(chunk, now_ns):
             return False
         self.chunks += 1
         self.lateness.accepted()
+        self.reason = ACTING
         return True
 
     def _end(self, state: State, reason: str) -> None:

@@ -60,7 +60,8 @@ class FaultWorld:
         sim_time: let the graph's time be what the process `clock` says.
 
     Attributes:
-        source: who commands: the node `policy` with its light model, a `client` of a policy server, or a `stand-in`.
+        source: who commands: the node `policy` with its light model, the same with `synchronous` execution, a
+            `client` of a policy server, or a `stand-in`.
         records: (monotonic time in s, content) of every record of an inference.
     """
 
@@ -97,9 +98,11 @@ class FaultWorld:
         policy = {"rig": self.rig, "instruction": "swing", "execute_steps": 1, **time_of}
         names = ["left", "wrist"]
         camera = {"names": names, "topics": [f"/light/{name}/image/compressed" for name in names], **time_of}
+        one_by_one = {"checkpoint": "light", "execution": "synchronous", "execute_steps": 10}
         server = {"server": f"ws://127.0.0.1:{self.port}"}
         sources = {
             "policy": lambda: self.world.start(POLICY, {**policy, "checkpoint": "light"}),
+            "synchronous": lambda: self.world.start(POLICY, {**policy, **one_by_one}),
             "client": lambda: self.world.start_node(NODE, **policy, **server),
             "stand-in": lambda: self.world.start(STAND_IN, time_of, FASTDDS_DEFAULT_PROFILES_FILE=str(self.lease)),
         }
@@ -128,6 +131,10 @@ class FaultWorld:
             # An entry of a killed process would stay in the graph for its lease.
             self.signal("policy", signal.SIGTERM)
             self.source = source
+
+    def acting(self):
+        """The policy's newest state."""
+        return self.probe.status.get("policy/state", {})
 
     def begin(self):
         """Arm and enable, as often as it takes, until the measured arm moves at full speed."""

@@ -6,7 +6,7 @@ model and the cameras are light. Time in which somebody was not scheduled is mea
 Regressions pinned: an arm that went on after its camera had died, until the next action; a policy that had been
 stopped and continued went on by itself; a guard that came back from SIGSTOP sent its old velocity; a stranger's flood
 took over; an arm that went on for two thirds of a second after its model had stalled; a source that came back from
-nowhere was obeyed at once.
+nowhere was obeyed at once; a synchronous policy whose inference had hung moved the arm by what it had seen before.
 """
 
 import signal
@@ -14,7 +14,7 @@ import signal
 import numpy as np
 import pytest
 
-from .fault_cases import Case, camera, go_on, kill, missing_chunk, prove, stop, tell
+from .fault_cases import ATTEMPTS, Case, camera, go_on, kill, missing_chunk, prove, stop, tell
 from .fault_world import FaultWorld
 from .graph import graph
 
@@ -64,6 +64,35 @@ CASES = {
 @pytest.mark.parametrize("name", CASES)
 def test_the_arm_comes_to_rest_and_says_why(faults, name, record_property):
     prove(faults, name, CASES[name], record_property)
+
+
+def run_to_its_end(faults):
+    """Arm and enable, as often as it takes on a busy machine, until a run has ended because no chunk came in time."""
+    for _ in range(ATTEMPTS):
+        for client in (faults.probe.arming, faults.enabling):
+            faults.ask(client)
+        faults.wait(1.0, lambda: faults.acting()["state"] == "running")
+        faults.wait(8.0, lambda: faults.acting()["state"] != "running")
+        if "no new actions" in faults.acting()["reason"]:
+            faults.wait(3.0, lambda: "no new actions" in faults.reason())
+            return
+
+
+def test_what_a_hung_inference_saw_before_a_synchronous_run_moves_nothing(faults):
+    """Nothing waits for the first chunk of a run, so only its age tells that it comes too late."""
+    faults.command_by("synchronous")
+    faults.prepare()
+    faults.probe.until(lambda: faults.acting().get("state") == "ready" and faults.speed() < 0.01, "rest")
+    faults.tell("fault stall")
+    faults.probe.until(lambda: faults.acting()["instruction"] == "fault stall", "the instruction")
+    begun = len(faults.probe.commands)
+    run_to_its_end(faults)
+    assert "discarded actions for an observation 2." in faults.acting()["reason"]
+    assert "discarded actions for an observation 2." in faults.reason(), "on diagnostics, too"
+    assert faults.acting()["discarded"] >= 1
+    assert not any(velocity.any() for _, velocity in faults.probe.commands[begun:])
+    faults.tell("swing")
+    faults.begin()
 
 
 def known(faults):

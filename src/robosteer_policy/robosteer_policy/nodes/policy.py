@@ -21,11 +21,16 @@ from std_srvs.srv import SetBool, Trigger
 from robosteer_policy.acting import Acting, State
 from robosteer_policy.camera_watch import CameraWatch, ahead_of_time
 from robosteer_policy.chunks import Action
-from robosteer_policy.lateness import Lateness
 from robosteer_policy.nodes import policy_messages as messages
 from robosteer_policy.nodes.guard_listener import GuardListener
 from robosteer_policy.nodes.parameters import declare
-from robosteer_policy.nodes.policy_parameters import PARAMETERS, make_source, make_steering, make_strategy
+from robosteer_policy.nodes.policy_parameters import (
+    PARAMETERS,
+    make_lateness,
+    make_source,
+    make_steering,
+    make_strategy,
+)
 from robosteer_policy.nodes.policy_views import Views
 from robosteer_policy.nodes.qos import CAMERA, LATCHED, RELIABLE
 from robosteer_policy.nodes.steering_interface import SteeringInterface
@@ -75,7 +80,7 @@ class PolicyNode(StoppableNode):
             may_move=self._guard.trouble,
             overlays=lambda: self._views.wanted(),
             ended=self._steering.release,
-            lateness=Lateness(round(1e9 / self._rig.action.rate_hz), values["overrun_steps"], values["stall_s"]),
+            lateness=make_lateness(values, self._rig.action.rate_hz),
         )
         self._auto_enable: bool = values["auto_enable"]
         self._intervals = Timing()
@@ -245,6 +250,7 @@ class PolicyNode(StoppableNode):
             "chunks": self._acting.chunks,
             "commands": self._commands,
             "pauses": self._acting.lateness.pauses,
+            "discarded": self._acting.lateness.discarded,
             "latency_ms": self._worker.latency.milliseconds(),
             "interval_ms": self._intervals.milliseconds(),
         }

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from robosteer_policy.chunks import Asynchronous, Strategy, Synchronous
-from robosteer_policy.lateness import OVERRUN_STEPS, STALL_S
+from robosteer_policy.lateness import MAX_OBSERVATION_AGE_S, OVERRUN_STEPS, STALL_S, Lateness
 from robosteer_policy.nodes.parameters import Parameter
 from robosteer_policy.overlays import parse_heads
 from robosteer_policy.sources import CheckpointSource, RemoteSource, Source, require_source
@@ -34,6 +34,11 @@ PARAMETERS = (
     Parameter("execute_steps", 8, "actions of a chunk that are used before the next one takes over; 1 replans always"),
     Parameter("overrun_steps", OVERRUN_STEPS, "actions still executed after the next chunk should have taken over"),
     Parameter("stall_s", STALL_S, "the run ends after this long at rest because the next chunk does not come, s"),
+    Parameter(
+        "max_observation_age_s",
+        MAX_OBSERVATION_AGE_S,
+        "actions are discarded if their observation is older than this when the first of them would be executed, s",
+    ),
     Parameter("num_steps", 10, "flow steps per inference"),
     Parameter("seed", 0, "of the sampling noise"),
     Parameter("preset_dir", "", "directory of steering presets (*.yaml); empty for none"),
@@ -57,6 +62,16 @@ def make_strategy(name: str, execute_steps: int) -> Callable[[], Strategy]:
     if execute_steps < 1:
         raise RobosteerError(f"execute_steps: found {execute_steps}, expected at least 1")
     return lambda: STRATEGIES[name](execute_steps)
+
+
+def make_lateness(values: dict[str, Any], rate_hz: float) -> Lateness:
+    """What is done about late chunks.
+
+    Raises:
+        RobosteerError: for limits that make no sense.
+    """
+    limits = values["overrun_steps"], values["stall_s"], values["max_observation_age_s"]
+    return Lateness(round(1e9 / rate_hz), *limits)
 
 
 def make_source(values: dict[str, Any], presets: dict[str, Preset]) -> Source:
