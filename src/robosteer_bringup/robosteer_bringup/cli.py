@@ -14,12 +14,14 @@ from importlib import metadata
 from pathlib import Path
 
 from robosteer_bringup.empty_paths import empty_paths_refused
-from robosteer_rig.interrupts import ends_at_once
+from robosteer_rig.interrupts import INTERRUPTED, TERMINATED, Termination, ends_at_once, termination_interrupts
 
 BEGIN = "The way through: record, steer, evaluate, deploy. `robosteer demo` goes it once in simulation, in ten minutes."
 GROUP = "robosteer.commands"
-INTERRUPTED = 130
-"""Exit code after Ctrl-C, as of a shell."""
+ENDS = (
+    "Ctrl-C and SIGTERM let long work save what it has; it says how to go on. Exit codes: 0 done, 1 what you can mend, "
+    "2 wrong usage, 130 Ctrl-C, 143 SIGTERM."
+)
 USAGE = "usage: robosteer <command> [options]        robosteer <command> --help explains one command"
 
 
@@ -30,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: Words after `robosteer`; None means those of this process.
 
     Returns:
-        0 on success, 1 for what the user can fix, 2 for wrong usage, 130 after Ctrl-C.
+        0 on success, 1 for what the user can fix, 2 for wrong usage, 130 after Ctrl-C, 143 after SIGTERM.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     commands = discover()
@@ -54,6 +56,11 @@ def discover() -> dict[str, metadata.EntryPoint]:
 
 def run(name: str, entry: metadata.EntryPoint, argv: Sequence[str]) -> int:
     """Import a subcommand and run it; what the user can fix becomes one line on stderr."""
+    with termination_interrupts() as termination:
+        return _run(name, entry, argv, termination)
+
+
+def _run(name: str, entry: metadata.EntryPoint, argv: Sequence[str], termination: Termination) -> int:
     try:
         with ends_at_once():
             command = entry.load()
@@ -62,8 +69,8 @@ def run(name: str, entry: metadata.EntryPoint, argv: Sequence[str]) -> int:
         sys.stdout.flush()  # Here, where a reader that has gone is no error.
         return code
     except KeyboardInterrupt:
-        print(f"robosteer {name}: interrupted", file=sys.stderr)
-        return INTERRUPTED
+        print(f"robosteer {name}: {'terminated' if termination.requested else 'interrupted'}", file=sys.stderr)
+        return TERMINATED if termination.requested else INTERRUPTED
     except BrokenPipeError:
         # The reader (`| head`) has seen enough. Python would complain once more when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -100,7 +107,7 @@ def overview(commands: dict[str, metadata.EntryPoint]) -> str:
     """Return the help text: each command with the first line of its documentation."""
     width = max((len(name) for name in commands), default=0)
     lines = [f"  {name:<{width}}  {summary(entry)}" for name, entry in commands.items()]
-    return "\n".join(["RoboSteer: few-shot adaptation of robot policies.", "", USAGE, "", *lines, "", BEGIN])
+    return "\n".join(["RoboSteer: few-shot adaptation of robot policies.", "", USAGE, "", *lines, "", BEGIN, ENDS])
 
 
 def summary(entry: metadata.EntryPoint) -> str:

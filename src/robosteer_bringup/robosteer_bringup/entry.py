@@ -1,4 +1,4 @@
-"""The executable `robosteer`: Ctrl-C ends it without a traceback at any moment, while its modules are imported too."""
+"""The executable `robosteer`: Ctrl-C or SIGTERM ends it without a traceback at any moment, while it is imported too."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 import threading
 from typing import NoReturn
 
-from robosteer_rig.interrupts import ends_at_once
+from robosteer_rig.interrupts import INTERRUPTED, TERMINATED, ends_at_once
 
 _AGAIN_S = 0.02
 
@@ -22,11 +22,11 @@ def main() -> int:
     try:
         code = cli.main()
     except KeyboardInterrupt:  # Before or after the subcommand.
-        code = cli.INTERRUPTED
+        code = INTERRUPTED
     # What is left is Python's own end: joining threads, handlers of libraries. Nobody waits for that to be told.
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-    if code == cli.INTERRUPTED:
+    if code in (INTERRUPTED, TERMINATED):
         _leave(code)
     return code
 
@@ -36,7 +36,10 @@ def _leave(code: int) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):  # Closed, or nobody reads any more.
             stream.flush()
-    os._exit(code)
+    if code == TERMINATED:  # By the signal itself: a service manager calls that clean, and a shell says the same code.
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.raise_signal(signal.SIGTERM)
+    os._exit(code)  # Also for process 1 of a container, which no signal ends.
 
 
 def _interrupt_again(lost: sys.UnraisableHookArgs, /) -> None:

@@ -1,8 +1,9 @@
-"""Ctrl-C at any moment.
+"""Ctrl-C and SIGTERM at any moment.
 
 Pins: a traceback because Ctrl-C came while a command, a node or `robosteer` itself was still importing its modules, or
 when it had finished; a Ctrl-C that is lost in a callback of the garbage collector; a node whose end by Ctrl-C its
-launcher counts as a death; an ignored signal that is listened to.
+launcher counts as a death; an ignored signal that is listened to; SIGTERM
+that kills a command where Ctrl-C would have let it save; a second SIGTERM that cuts that short.
 """
 
 import signal
@@ -64,6 +65,36 @@ def test_robosteer_itself_ends_without_a_traceback_while_it_looks_for_commands(t
 def test_a_node_ends_by_the_signal_as_a_launcher_expects(when: str, tmp_path: Path) -> None:
     done = run(tmp_path, NODE, "probe", "probe", body=BODIES[when])
     assert (done.returncode, done.stderr) == (-signal.SIGINT, "")
+
+
+CLEARING_UP = """def main(argv=()):
+    import os, signal
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+    finally:
+        os.kill(os.getpid(), signal.SIGTERM)
+        print("cleared up")
+"""
+
+
+@pytest.mark.parametrize("start", ["", "import signal; signal.signal(2, signal.SIG_IGN); "])
+def test_sigterm_is_another_ctrl_c_also_where_that_is_ignored(start: str, tmp_path: Path) -> None:
+    done = run(tmp_path, f"{start}{ROBOSTEER}", "probe", body=CLEARING_UP)
+    assert (done.returncode, done.stdout) == (-signal.SIGTERM, "cleared up\n")
+    assert done.stderr == "robosteer probe: terminated\n"
+
+
+def test_sigterm_ends_an_import_at_once(tmp_path: Path) -> None:
+    done = run(tmp_path, ROBOSTEER, "probe", body=BODIES["while its module is imported"].replace("SIGINT", "SIGTERM"))
+    assert (done.returncode, done.stderr) == (-signal.SIGTERM, "")
+
+
+def test_a_command_with_a_handler_of_its_own_keeps_it(tmp_path: Path) -> None:
+    """Launchers and nodes have one."""
+    own = "signal.signal(signal.SIGTERM, lambda *_: print('mine'))"
+    body = f"def main(argv=()):\n    import os, signal\n    {own}\n    os.kill(os.getpid(), signal.SIGTERM)"
+    done = run(tmp_path, ROBOSTEER, "probe", body=body)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "mine\n", "")
 
 
 def test_a_signal_that_is_ignored_stays_ignored(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from robosteer_rig.rig import Rig
 from robosteer_training.convert_episode import Cancelled, ConvertSettings, convert_episode
 from robosteer_training.episode_writer import new_directory
 from robosteer_training.episodes import EpisodeInfo
-from robosteer_training.interrupt import interrupts_held
+from robosteer_training.interrupt import enter_worker, interrupts_held
 
 if TYPE_CHECKING:
     from multiprocessing.synchronize import Event
@@ -112,6 +112,7 @@ _worker_cancelled: Callable[[], bool] = bool  # Replaced in worker processes; bo
 
 def _enter_worker(stop: Event) -> None:
     global _worker_cancelled  # A pool hands its workers an event in no other way.
+    enter_worker()
     _worker_cancelled = stop.is_set
 
 

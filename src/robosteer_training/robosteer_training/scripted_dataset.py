@@ -20,7 +20,7 @@ from robosteer_training.dataset import DATASET_FILE, DATASET_SCHEMA, EPISODE_SCH
 from robosteer_training.episode_writer import EpisodeWriter, new_directory
 from robosteer_training.evaluation.scenes import GRID_CELLS
 from robosteer_training.files import json_digest, write_json
-from robosteer_training.interrupt import interrupts_held
+from robosteer_training.interrupt import enter_worker, interrupts_held
 from robosteer_training.keyframes import Selection
 
 FIRST_SEED = 5_000_000
@@ -101,7 +101,7 @@ def _demonstrate_all(work: list[_Work], jobs: int) -> list[str | None]:
     if jobs == 1:
         return [_demonstrate(item) for item in work]
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(min(jobs, len(work)), mp_context=context)
+    pool = ProcessPoolExecutor(min(jobs, len(work)), mp_context=context, initializer=enter_worker)
     try:
         with interrupts_held():
             futures = [pool.submit(_demonstrate, item) for item in work]

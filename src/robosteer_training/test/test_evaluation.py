@@ -1,7 +1,7 @@
 """Pins: an outcome that depends on the number of workers, a resumed evaluation that tries scenes twice or joins the
-trials of two policies, a placement that counts as several because it was tried under several variations, Ctrl-C that
-loses trials, a worker whose refusal ends as a traceback, a line cut short by a crash that spoils the next one, films of
-the wrong trials, and policies compared on different scenes.
+trials of two policies, a placement that counts as several because it was tried under several variations, Ctrl-C or
+SIGTERM that loses trials, a worker whose refusal ends as a traceback, a line cut short by a crash that spoils the next
+one, films of the wrong trials, and policies compared on different scenes.
 """
 
 import dataclasses
@@ -291,28 +291,45 @@ def test_a_comparison_of_other_scenes_names_the_field(field, value):
         compare({"a": a, "b": made([1, 0])})
 
 
+def stopped_by(number, out, *words):
+    """Exit code and last words of an evaluation of six cells whose processes all get a signal after the first trial."""
+    command = [sys.executable, "-m", "robosteer_bringup.cli", "evaluate", "--policy", str(NANO), "--out", str(out)]
+    command += ["--cells", "6", "--execute-steps", "3", "--num-steps", "2", "--time-limit-s", "0.6", "--jobs", "2"]
+    journal = out.with_name(f"{out.name}.trials.jsonl")
+    process = subprocess.Popen(
+        [*command, *words],
+        env=os.environ | {"JAX_PLATFORMS": "cpu"},
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    while process.poll() is None and not (journal.exists() and journal.read_text().count("\n") > 1):
+        time.sleep(0.02)
+    os.killpg(process.pid, number)
+    _, told = process.communicate(timeout=120)
+    while group_lives(process.pid):  # else the test's timeout says that a worker is left
+        time.sleep(0.02)
+    if process.returncode != 0:  # else it was too fast for us, and finished
+        assert process.returncode == 128 + number, told
+        assert "go on with --resume" in told
+        assert "Traceback" not in told
+        assert not out.exists()
+    return [json.loads(line)["trial"] for line in journal.read_text().splitlines()[1:]] if journal.exists() else []
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_sigterm_to_all_processes_keeps_the_trials(tmp_path):
+    """As when a cluster takes a machine away: no worker's end is taken for a fault."""
+    assert stopped_by(signal.SIGTERM, tmp_path / "r.json") or (tmp_path / "r.json").exists()
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_interrupted_and_resumed_gives_the_same_trials_for_any_number_of_workers(tmp_path):
     out, films = tmp_path / "r.json", tmp_path / "films"
-    command = [sys.executable, "-m", "robosteer_bringup.cli", "evaluate", "--policy", str(NANO), "--out", str(out)]
-    command += ["--cells", "6", "--execute-steps", "3", "--num-steps", "2", "--time-limit-s", "0.6", "--jobs", "2"]
-    command += ["--films", str(films)]
     journal = out.with_name("r.json.trials.jsonl")
-    process = subprocess.Popen(
-        command, env=os.environ | {"JAX_PLATFORMS": "cpu"}, stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
-    while process.poll() is None and not (journal.exists() and journal.read_text().count("\n") > 1):
-        time.sleep(0.02)
-    os.killpg(process.pid, signal.SIGINT)
-    _, told = process.communicate(timeout=120)
-    if process.returncode != 0:  # else it was too fast for us, and finished
-        assert process.returncode == 130
-        assert "go on with --resume" in told
-        assert not out.exists()
-    while group_lives(process.pid):  # else the test's timeout says that a worker is left
-        time.sleep(0.02)
-    kept = [json.loads(line)["trial"] for line in journal.read_text().splitlines()[1:]] if journal.exists() else []
+    kept = stopped_by(signal.SIGINT, out, "--films", str(films))
     assert kept or out.exists()
 
     settings = EvaluateSettings(manner=Manner(3, 0.6), num_steps=2, jobs=1, films=films)

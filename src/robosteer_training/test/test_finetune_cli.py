@@ -1,9 +1,9 @@
 """`robosteer finetune` as it is typed: several processes, Ctrl-C, several tasks, what the user can get wrong.
 
 Regressions pinned: a flag of the command line that never reaches the training; two processes that train something
-else than one; Ctrl-C that loses a step or is a failure; a resumed run that differs in a bit; heads that learn from
-another task because of the order of two files; a traceback for what the user can mend; a full disk that takes the
-training with it.
+else than one; Ctrl-C or SIGTERM that loses a step, Ctrl-C that is a failure, one process that stops without the others;
+a resumed run that differs in a bit; heads that learn from another task because of the order of two files; a traceback
+for what the user can mend; a full disk that takes the training with it.
 """
 
 import contextlib
@@ -11,6 +11,7 @@ import dataclasses
 import fcntl
 import json
 import os
+import re
 import resource
 import shutil
 import signal
@@ -76,6 +77,22 @@ def start(*arguments, **environment):
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
+def start_both(*words, **environment):
+    """Two processes that train together."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    words = ["finetune", *words, "--coordinator", address, "--processes", 2]
+    return [start(*words, "--process-id", i, **environment) for i in range(2)]
+
+
+def wait_for_step_3(process):
+    """Nobody reads on after the third step: the pipe fills, and the run cannot be over before a signal is there."""
+    fcntl.fcntl(process.stderr, fcntl.F_SETPIPE_SZ, 4096)
+    while not process.stderr.buffer.raw.readline().startswith(b"  step 3:"):
+        assert process.poll() is None
+
+
 def history(out):
     with np.load(out / "train" / "state.npz", allow_pickle=False) as file:
         return json.loads(bytes(file["meta"]))["history"]
@@ -96,11 +113,8 @@ def test_two_processes_on_the_command_line_train_as_one(place, two_tasks, tmp_pa
     assert alone.returncode == 0, errors
 
     def both():
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            address = f"127.0.0.1:{free.getsockname()[1]}"
-        words = ["finetune", *options(place, two_tasks, tmp_path / "two", action_frames=4), "--coordinator", address]
-        running = [start(*words, "--processes", 2, "--process-id", i, "--json", **flags) for i in range(2)]
+        words = options(place, two_tasks, tmp_path / "two", action_frames=4)
+        running = start_both(*words, "--json", **flags)
         said = [process.communicate(timeout=600) for process in running]
         return [process.returncode for process in running], said
 
@@ -134,10 +148,7 @@ def test_ctrl_c_saves_and_resume_continues_bit_for_bit(place, two_tasks, tmp_pat
 
     assert run(*words("undisturbed")) == 0
     stopped = start(*words("stopped"))
-    # Nobody reads on after the third step: the pipe fills, and the run cannot be over before the signal is there.
-    fcntl.fcntl(stopped.stderr, fcntl.F_SETPIPE_SZ, 4096)
-    while not stopped.stderr.buffer.raw.readline().startswith(b"  step 3:"):
-        assert stopped.poll() is None
+    wait_for_step_3(stopped)
     stopped.send_signal(signal.SIGINT)
     out, errors = stopped.communicate(timeout=300)
     assert stopped.returncode == 0, errors
@@ -155,6 +166,38 @@ def test_ctrl_c_saves_and_resume_continues_bit_for_bit(place, two_tasks, tmp_pat
         assert one[name] == two[name]
     digests = [read_json(tmp_path / name / "steer.json")["checkpoint"]["digest"] for name in ("undisturbed", "stopped")]
     assert digests[0] == digests[1]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_sigterm_saves_like_ctrl_c_and_one_process_stops_all(place, two_tasks, tmp_path):
+    """As when a cluster takes a machine away. `timeout` sends it twice."""
+    often, flags = {"steps": 200, "eval_every": 1}, {"XLA_FLAGS": "--xla_backend_optimization_level=0"}
+    alone = start("finetune", *options(place, two_tasks, tmp_path / "alone", **often), **flags)
+    wait_for_step_3(alone)
+    alone.send_signal(signal.SIGTERM)
+    alone.send_signal(signal.SIGTERM)
+    check_stopped(alone, tmp_path / "alone")
+
+    first, second = start_both(*options(place, two_tasks, tmp_path / "both", **often), **flags)
+    wait_for_step_3(first)
+    second.send_signal(signal.SIGTERM)
+    reached = check_stopped(first, tmp_path / "both")
+    assert check_stopped(second, tmp_path / "both") == reached
+
+
+def check_stopped(process, out):
+    """That SIGTERM ended a run of 200 steps in order; its last step."""
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 143, errors
+    told = re.search(
+        r"^finetune: stopped at step (\d+) of 200; everything is saved, go on with --resume$", errors, re.M
+    )
+    assert told, errors
+    assert "Traceback" not in errors
+    assert len(history(out.with_name(f"{out.name}.partial"))["loss"]) == int(told[1])
+    assert not out.exists()
+    return int(told[1])
 
 
 def test_heads_of_each_task_learn_from_their_task_alone(place, two_tasks, tmp_path, capsys):

@@ -1,9 +1,11 @@
 """Pins: a tokenizer that splits state bins or differs between runs, chunks that cross episodes, augmentation that
 leaves the range, an auxiliary loss that punishes absent objects or asks for objects other than the named, a base
-that was taught what few-shot adaptation is measured on, and training that does not resume exactly.
+that was taught what few-shot adaptation is measured on, and training that does not resume exactly, or that
+loses steps when it is told to stop.
 """
 
 import dataclasses
+import signal
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +14,8 @@ import pytest
 import sentencepiece
 
 from robosteer_model.transforms import Transforms
+from robosteer_rig.interrupts import termination_interrupts
+from robosteer_training.interrupt import Stopped
 from robosteer_training.nano.augment import augment_images
 from robosteer_training.nano.batches import TrainingArrays, action_chunks, compute_norm_stats, named_objects, prepare
 from robosteer_training.nano.config import BASE_TASKS, OBJECTS, nano_config
@@ -162,22 +166,30 @@ def test_pretraining_learns_and_resumes_exactly(tokenizer, tmp_path):
     logged = [float(line.split(",")[1]) for line in (tmp_path / "whole" / "log.csv").read_text().splitlines()]
     assert logged[-1] < logged[0]
 
-    class Stopped(Exception):
+    class Crash(Exception):
         pass
 
-    def stop_after(batches, count):
-        for number, batch in enumerate(batches):
-            if number == count:
-                raise Stopped
-            yield batch
+    def crash():
+        raise Crash
 
-    class Interrupted(TrainingArrays):
+    class Disturbed(TrainingArrays):
+        disturb = staticmethod(crash)
+
         def batches(self, batch_size, seed, first_step):
-            return stop_after(super().batches(batch_size, seed, first_step), 10)
+            for number, batch in enumerate(super().batches(batch_size, seed, first_step)):
+                if number == 10:
+                    self.disturb()
+                yield batch
 
-    broken = Interrupted(**{f.name: getattr(arrays, f.name) for f in dataclasses.fields(arrays)})
-    with pytest.raises(Stopped):
-        pretrain(config, tokenizer, broken, settings, tmp_path / "parts")
-    resumed = pretrain(config, tokenizer, arrays, settings, tmp_path / "parts")
+    disturbed = Disturbed(**{f.name: getattr(arrays, f.name) for f in dataclasses.fields(arrays)})
+    with pytest.raises(Crash):
+        pretrain(config, tokenizer, disturbed, settings, tmp_path / "parts")
+    Disturbed.disturb = staticmethod(lambda: signal.raise_signal(signal.SIGTERM))
+    with termination_interrupts(), pytest.raises(Stopped, match="stopped at step 19 of 24"):  # from 8, the last kept
+        pretrain(config, tokenizer, disturbed, settings, tmp_path / "parts")
+    again = []
+    Disturbed.disturb = staticmethod(lambda: again.append("later than step 19"))
+    resumed = pretrain(config, tokenizer, disturbed, settings, tmp_path / "parts")
+    assert not again
     for a, b in zip(jax.tree.leaves(whole["average"]), jax.tree.leaves(resumed["average"]), strict=True):
         np.testing.assert_array_equal(a, b)

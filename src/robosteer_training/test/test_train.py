@@ -25,9 +25,10 @@ from robosteer_training.finetune.recipes import recipe_by_name
 from robosteer_training.finetune.settings import TrainSettings
 from robosteer_training.finetune.spec import AdapterSpec
 from robosteer_training.finetune.state import History, TrainState, load_state, save_state
-from robosteer_training.finetune.train import BAD_BATCH_FILE, STATE_FILE, TrainingStopped, Watch, train
+from robosteer_training.finetune.train import BAD_BATCH_FILE, STATE_FILE, Watch, train
 from robosteer_training.finetune.vision import encode_frames
 from robosteer_training.frames import observation_of, split_episodes
+from robosteer_training.interrupt import Stopped
 
 SETTINGS = TrainSettings(
     steps=12, batch_size=8, peak_lr=5e-3, warmup_steps=0, holdout=0.2, eval_every=0, eval_draws=2, save_every=5
@@ -88,7 +89,7 @@ def test_a_resumed_run_is_the_same_run(params, spec, encoded, trained, tmp_path)
         if step == 7:
             signal.raise_signal(signal.SIGINT)
 
-    with pytest.raises(TrainingStopped, match="step 7 of 12"):
+    with pytest.raises(Stopped, match="step 7 of 12"):
         train(params, spec, encoded, SETTINGS, tmp_path, source="a", watch=Watch(stop_at_seven))
     assert (tmp_path / STATE_FILE).exists()
     steps = []

@@ -56,8 +56,8 @@ def main(argv: list[str]) -> int:
     """Entry point of `robosteer finetune`."""
     arguments = tyro.cli(Annotated[Arguments, tyro.conf.arg()], args=argv, prog="robosteer finetune")
     told = _explain(arguments) if arguments.explain else _finetune(arguments)
-    if told is None:
-        return 0
+    if isinstance(told, int):
+        return told
     if arguments.json:
         import json
 
@@ -85,7 +85,7 @@ def _explain(arguments: Arguments) -> dict[str, Any]:
     return explain(config, recipe, arguments.m, [head for head in heads if head not in dead])
 
 
-def _finetune(arguments: Arguments) -> dict[str, Any] | None:
+def _finetune(arguments: Arguments) -> dict[str, Any] | int:
     from robosteer_rig.errors import RobosteerError
 
     a = arguments
@@ -94,7 +94,7 @@ def _finetune(arguments: Arguments) -> dict[str, Any] | None:
     if (a.coordinator is None) != (a.processes == 1):
         raise RobosteerError("finetune: found --coordinator or --processes alone, expected both for several processes")
 
-    from robosteer_training.commands.steer import finished
+    from robosteer_training.interrupt import finished
     from robosteer_training.steer import steer
     from robosteer_training.steer_settings import SteerSettings
 
@@ -115,8 +115,8 @@ def _finetune(arguments: Arguments) -> dict[str, Any] | None:
     return _among_processes(a, settings)
 
 
-def _among_processes(a: Arguments, settings: SteerSettings) -> dict[str, Any] | None:
-    """One process's part; process 0 gives the summary.
+def _among_processes(a: Arguments, settings: SteerSettings) -> dict[str, Any] | int:
+    """One process's part; process 0 gives the summary, the others their exit code.
 
     Raises:
         RobosteerError: also when another process is lost.
@@ -124,15 +124,19 @@ def _among_processes(a: Arguments, settings: SteerSettings) -> dict[str, Any] | 
     import jax
 
     from robosteer_rig.errors import RobosteerError
-    from robosteer_training.commands.steer import finished
-    from robosteer_training.finetune.processes import abandon_processes, join_processes
+    from robosteer_training.finetune.processes import abandon_processes, join_processes, leave_processes
+    from robosteer_training.interrupt import finished
     from robosteer_training.steer import follow, steer
 
     join_processes(a.coordinator or "", a.processes, a.process_id)
     try:
         if a.process_id > 0:
-            return finished(lambda: follow(settings), "finetune")
-        return finished(lambda: steer(settings, resume=a.resume, overwrite=a.overwrite), "finetune")
+            told = finished(lambda: follow(settings), "finetune")
+        else:
+            told = finished(lambda: steer(settings, resume=a.resume, overwrite=a.overwrite), "finetune")
+        if isinstance(told, int):  # A signal: they stop together, and part together.
+            leave_processes()
+        return told or 0
     except jax.errors.JaxRuntimeError as error:
         abandon_processes(1)
         reason = str(error).splitlines()[0]

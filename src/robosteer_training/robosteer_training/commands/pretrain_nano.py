@@ -74,8 +74,14 @@ def main(argv: list[str]) -> int:
     import tyro
 
     arguments = tyro.cli(Arguments, args=argv, prog="robosteer pretrain-nano")
+    from robosteer_training.interrupt import finished
     from robosteer_training.nano.recipe import make_nano
 
-    make_nano(arguments.recipe(), arguments.rig, arguments.work, arguments.out, arguments.jobs)
+    a = arguments
+    told = finished(
+        lambda: make_nano(a.recipe(), a.rig, a.work, a.out, a.jobs), "pretrain-nano", "the same command goes on"
+    )
+    if isinstance(told, int):
+        return told
     print(f"written to {arguments.out}")
     return 0

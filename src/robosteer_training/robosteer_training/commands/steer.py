@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -61,11 +60,12 @@ def main(argv: list[str]) -> int:
     arguments = tyro.cli(Arguments, args=argv, prog="robosteer steer")
     settings = _settings(arguments)
 
+    from robosteer_training.interrupt import finished
     from robosteer_training.steer import steer
 
     summary = finished(lambda: steer(settings, resume=arguments.resume, overwrite=arguments.overwrite), "steer")
-    if summary is None:
-        return 0
+    if isinstance(summary, int):
+        return summary
     if arguments.json:
         import json
 
@@ -80,19 +80,6 @@ def console() -> int:
     from robosteer_training.console import run
 
     return run("steer", main)
-
-
-def finished(work: Callable[[], dict[str, Any] | None], name: str) -> dict[str, Any] | None:
-    """What some work gives; None when Ctrl-C stopped the training, whose state is saved."""
-    import sys
-
-    from robosteer_training.finetune.train import TrainingStopped
-
-    try:
-        return work()
-    except TrainingStopped as stopped:
-        print(f"{name}: {stopped}; everything is saved, go on with --resume", file=sys.stderr)
-        return None
 
 
 def _settings(arguments: Arguments) -> SteerSettings:

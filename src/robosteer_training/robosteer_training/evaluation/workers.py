@@ -17,7 +17,7 @@ from robosteer_rig.errors import RobosteerError
 from robosteer_rig.rig import parse_rig
 from robosteer_training.evaluation.films import film_name, save_film
 from robosteer_training.evaluation.rollout import Manner, Trial, TrialCancelled, run_trial
-from robosteer_training.interrupt import interrupts_held
+from robosteer_training.interrupt import enter_worker, interrupts_held
 
 if TYPE_CHECKING:
     from multiprocessing.synchronize import Event
@@ -107,6 +107,7 @@ _worker: Worker | None = None
 
 def _start(job: Job, stop: Event) -> None:
     global _worker  # A pool hands its workers their state in no other way.
+    enter_worker()
     _worker = Worker(job, stop.is_set)
 
 

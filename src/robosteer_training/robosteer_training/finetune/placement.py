@@ -114,9 +114,9 @@ class Placement:
         """Whether this process writes files and talks."""
         return jax.process_index() == 0
 
-    def anyone(self, flag: bool) -> bool:
-        """Whether the flag is set in any process; all of them must ask."""
-        return any(told_by_all(flag))
+    def greatest(self, value: int) -> int:
+        """The greatest value of all processes; all of them must ask."""
+        return max(told_by_all(value))
 
     def check_same_start(self, step: int) -> None:
         """All processes must begin at the same step.

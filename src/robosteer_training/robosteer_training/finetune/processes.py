@@ -47,6 +47,8 @@ def join_processes(coordinator: str, count: int, index: int) -> None:
     print(f"waiting up to {JOIN_TIMEOUT_S} s for {count} processes at {coordinator}", file=sys.stderr, flush=True)
     if index:
         reach(coordinator, JOIN_TIMEOUT_S)
+    # JAX would take SIGTERM for itself, and the training not see it: the processes agree on when to stop without that.
+    jax.config.update("jax_enable_preemption_service", False)
     with _stdout_to_stderr():  # the transport greets there at the first exchange, and would spoil --json
         try:
             jax.distributed.initialize(

@@ -28,14 +28,10 @@ from robosteer_training.finetune.state import History, save_state
 from robosteer_training.finetune.tracking import Tracker, open_curves
 from robosteer_training.finetune.vision import draw_variants
 from robosteer_training.frames import Frames, split_episodes
-from robosteer_training.interrupt import deferred_interrupt
+from robosteer_training.interrupt import Stopped, deferred_interrupt
 
 STATE_FILE = "state.npz"
 BAD_BATCH_FILE = "bad_batch.npz"
-
-
-class TrainingStopped(KeyboardInterrupt):
-    """Ctrl-C while training, after the state was saved: nothing is lost, the run can go on."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,14 +87,14 @@ def train(
         spec: what is trained.
         frames: the data.
         settings: the numbers.
-        directory: where the state lies; `state.npz` is written every `save_every` steps and on Ctrl-C.
+        directory: where the state lies; `state.npz` is written every `save_every` steps and on Ctrl-C or SIGTERM.
         source: digests of base and data; a state of another source is not resumed.
         resume: continue from the saved state, if there is one.
         watch: who is told what.
         placement: devices; None copies everything to each of them and splits the batch.
 
     Raises:
-        TrainingStopped: Ctrl-C, after the state was saved.
+        Stopped: Ctrl-C or SIGTERM, after the state was saved.
         RobosteerError: the loss stopped being finite (the state before it is saved), the state is another run's, or
             the run does not fit into memory.
     """
@@ -190,11 +186,11 @@ class _Loop:
                     curves.write(done, values)
                     if self._watch.progress is not None and self._placement.is_main:
                         self._watch.progress(done, self._history)
-                    stop = self._placement.anyone(interrupt.requested)
+                    stop = self._placement.greatest(interrupt.signal)
                     if last or done % settings.save_every == 0 or stop:
                         self._save()
                     if stop and not last:
-                        raise TrainingStopped(f"stopped at step {done} of {settings.steps}")
+                        raise Stopped(f"stopped at step {done} of {settings.steps}", stop)
         finally:
             curves.close()
 

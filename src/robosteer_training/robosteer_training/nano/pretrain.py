@@ -16,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from robosteer_model.config import ModelConfig
 from robosteer_model.params import flatten, unflatten
+from robosteer_training.interrupt import Stopped, deferred_interrupt
 from robosteer_training.nano.batches import TrainingArrays
 from robosteer_training.nano.initialise import initialise
 from robosteer_training.nano.localise import init_head
@@ -166,6 +167,9 @@ def pretrain(
 
     Returns:
         The last state: "trainable" is the `start` of another cycle, "average" are the weights to save, openpi's tree.
+
+    Raises:
+        Stopped: Ctrl-C or SIGTERM, after the state was saved.
     """
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / "state.npz"
@@ -179,14 +183,17 @@ def pretrain(
     note = TextColumn("{task.fields[note]}")
     columns = (TextColumn("pretrain"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), note)
     batches = arrays.batches(settings.batch_size, settings.seed, first)
-    with Progress(*columns) as progress, (directory / "log.csv").open("a") as log:
+    with deferred_interrupt() as interrupt, Progress(*columns) as progress, (directory / "log.csv").open("a") as log:
         bar = progress.add_task("pretrain", total=settings.steps, completed=first, note="")
         for step, batch in zip(range(first, settings.steps), batches, strict=False):
             state, parts = train_step(state, batch, config, settings)
+            stop = interrupt.signal if step + 1 < settings.steps else 0
             if step % LOG_INTERVAL == 0:
                 progress.update(bar, note=_log(log, step, parts))
-            if (step + 1) % settings.save_interval == 0 or step + 1 == settings.steps:
+            if (step + 1) % settings.save_interval == 0 or step + 1 == settings.steps or stop:
                 save_state(state, path)
+            if stop:
+                raise Stopped(f"stopped at step {step + 1} of {settings.steps}", stop)
             progress.advance(bar)
     return state
 
