@@ -83,6 +83,12 @@ def generate_launch_description() -> LaunchDescription:
             choices=["joint_velocity", "cartesian"],
             description="joint_velocity: through the guard; cartesian: poses to an impedance controller",
         ),
+        DeclareLaunchArgument(
+            "unguarded",
+            default_value=sim,
+            choices=["true", "false"],
+            description="with output:=cartesian on hardware: accept that no other process checks the poses",
+        ),
         DeclareLaunchArgument("host", default_value="auto", description="address that the headset's page is served on"),
         DeclareLaunchArgument(
             "countdown",
@@ -160,6 +166,7 @@ def generate_launch_description() -> LaunchDescription:
                 "rig": text("rig"),
                 "limits": text("limits"),
                 "output": text("output"),
+                "unguarded": ParameterValue(LaunchConfiguration("unguarded"), value_type=bool),
                 "controller": IfElseSubstitution(sim, "/cell", "/cartesian_impedance_controller"),
                 "episodes": whole("episodes"),
                 "host": text("host"),

@@ -29,6 +29,8 @@ CASES = {
     "record sim:=true operator:=scripted task:=juggle": "task: found 'juggle', expected one of",
     "record sim:=true operator:=scripted episodes:=0": "scripted_operator: episodes: found 0, expected at least 1",
     "record sim:=true out:=file": "recorder: directory: found a file at /",
+    "record drivers:=false output:=cartesian": "teleop: output: found cartesian, whose targets no guard checks",
+    "record sim:=true unguarded:=false output:=cartesian": "teleop: output: found cartesian, whose targets no guard",
     "record sim:=true limits:=fast": "limits: found 'fast', expected one of teach, normal, ceiling",
     "record sim:=true serials:=nose=1": "recorder: serials: found 'nose=1', expected DEVICE=SERIAL with one of arm",
     "record sim:=true calibration:=nothing": "recorder: calibration nothing: found No such file",
@@ -66,6 +68,16 @@ def test_drivers_are_not_read_and_foreign_settings_do_no_harm(monkeypatch) -> No
     context = SimpleNamespace(launch_configurations=given, environment=dict(os.environ))
     with pytest.raises(LaunchError, match="policy: checkpoint: found nothing at nothing"):
         check_first(context, str(SOURCE / "robosteer_bringup/launch/deploy.launch.py"), drivers="false")
+
+
+@pytest.mark.parametrize("given", [{"sim": "true"}, {"unguarded": "true"}])
+def test_poses_that_no_guard_checks_are_for_the_simulated_cell_and_for_who_accepts_them(given, tmp_path) -> None:
+    arguments = {"output": "cartesian", "out": str(tmp_path), **given}
+    context = SimpleNamespace(launch_configurations=arguments, environment=dict(os.environ))
+    check_first(context, str(SOURCE / "robosteer_bringup/launch/record.launch.py"), drivers="false")
+    del arguments[next(iter(given))]
+    with pytest.raises(LaunchError, match="teleop: output: found cartesian, whose targets no guard checks"):
+        check_first(context, str(SOURCE / "robosteer_bringup/launch/record.launch.py"), drivers="false")
 
 
 def test_every_check_belongs_to_an_executable_of_its_package() -> None:

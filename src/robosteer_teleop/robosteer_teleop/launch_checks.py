@@ -27,12 +27,14 @@ def recorder(parameters: Mapping[str, Any]) -> None:
 
 
 def teleop(parameters: Mapping[str, Any]) -> None:
-    """A rig file and limits that exist.
+    """A rig file, limits that exist, an output that is guarded or accepted as it is.
 
     Raises:
         RobosteerError: naming what is not so.
     """
     from robosteer_teleop.control.presets import LIMITS, choose
+    from robosteer_teleop.output import JOINT_VELOCITY, require_output
 
     load_rig(parameters.get("rig", ""))
     choose(LIMITS, parameters.get("limits", "teach"), "limits")
+    require_output(parameters.get("output", JOINT_VELOCITY), unguarded=parameters.get("unguarded", False))

@@ -8,8 +8,6 @@ import os
 
 import pytest
 
-from robosteer_rig.errors import RobosteerError
-
 
 @pytest.fixture(scope="module")
 def ros():
@@ -79,10 +77,3 @@ def test_a_new_controller_is_read_back_and_an_old_one_refused(ros):
         if found := require_target_topic(client, "/target_pose"):
             break
     assert "found publishers rival" in found
-
-
-def test_an_unknown_output_is_refused():
-    from robosteer_teleop.nodes.controller_probe import require_mode
-
-    with pytest.raises(RobosteerError, match="expected one of joint_velocity, cartesian"):
-        require_mode("torque", ("joint_velocity", "cartesian"))

@@ -15,8 +15,6 @@ from rcl_interfaces.msg import ParameterType, ParameterValue
 from rcl_interfaces.srv import GetParameters, ListParameters
 from rclpy.node import Node
 
-from robosteer_rig.errors import RobosteerError
-
 MARK = "filter.q_ref"
 NEEDED_VERSION = "crisp_controllers 2.1 or later"
 _FIELDS = {
@@ -98,13 +96,3 @@ def require_target_topic(node: Node, topic: str) -> str:
     if others:
         return f"{topic}: found publishers {', '.join(sorted(set(others)))}, expected this node alone; stop them"
     return ""
-
-
-def require_mode(mode: str, modes: tuple[str, ...]) -> None:
-    """Refuse an unknown output.
-
-    Raises:
-        RobosteerError: naming the known ones.
-    """
-    if mode not in modes:
-        raise RobosteerError(f"output: found {mode!r}, expected one of {', '.join(modes)}")

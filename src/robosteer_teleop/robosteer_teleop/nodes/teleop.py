@@ -28,8 +28,9 @@ from robosteer_teleop.hud import RecorderCues, compose
 from robosteer_teleop.nodes.controller_probe import ControllerProbe, require_target_topic
 from robosteer_teleop.nodes.panes import CameraPanes
 from robosteer_teleop.nodes.recorder_link import LATCHED, RecorderLink
-from robosteer_teleop.nodes.teleop_parameters import CARTESIAN, TeleopParameters
+from robosteer_teleop.nodes.teleop_parameters import TeleopParameters
 from robosteer_teleop.nodes.teleop_topics import TeleopTopics
+from robosteer_teleop.output import CARTESIAN
 from robosteer_teleop.pose_log import LoggedCore
 from robosteer_teleop.server import FrameTap, OperatorServer, access_lines
 from robosteer_teleop.steering import Steering
@@ -216,6 +217,7 @@ class TeleopNode(StoppableNode):
     def _every_second(self) -> None:
         if self._probe is not None:
             self._probe.poll()
+        self._topics.every_second(time.monotonic())
         if self._steering.core.trouble:
             self.get_logger().warning(self._steering.core.trouble, once=True)
         link = self._server.link_state()

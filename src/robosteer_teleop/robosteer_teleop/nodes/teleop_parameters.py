@@ -14,16 +14,15 @@ from robosteer_rig.parameters import required_rig
 from robosteer_rig.rig import Rig
 from robosteer_teleop.control.core import CoreConfig
 from robosteer_teleop.control.presets import LIMITS, SCALINGS, Bounds, choose
-from robosteer_teleop.nodes.controller_probe import require_mode
+from robosteer_teleop.output import CARTESIAN, JOINT_VELOCITY, require_output
 from robosteer_teleop.server import ServerConfig
 
-JOINT_VELOCITY, CARTESIAN = "joint_velocity", "cartesian"
-OUTPUTS = (JOINT_VELOCITY, CARTESIAN)
 INSIDE_M = 0.005  # the target stays this far inside the guard's workspace
 
 _TABLE: dict[str, tuple[Any, str]] = {
     "rig": ("", "path of the rig file"),
     "output": (JOINT_VELOCITY, f"{JOINT_VELOCITY}: through the guard; {CARTESIAN}: poses to an impedance controller"),
+    "unguarded": (False, f"accept output {CARTESIAN}, whose targets no other process checks"),
     "controller": ("/cartesian_impedance_controller", f"node of the impedance controller, with output {CARTESIAN}"),
     "target_topic": ("/target_pose", f"where output {CARTESIAN} publishes; nobody else may"),
     "limits": ("teach", f"speed and acceleration of the target: {', '.join(LIMITS)}"),
@@ -67,7 +66,7 @@ class TeleopParameters:
         }
         self.rig = required_rig(self._values["rig"])
         self.output: str = self._values["output"]
-        require_mode(self.output, OUTPUTS)
+        require_output(self.output, unguarded=self._values["unguarded"])
         self.controller: str = self._values["controller"]
         self.target_topic: str = self._values["target_topic"]
         self.episodes: int = self._values["episodes"]

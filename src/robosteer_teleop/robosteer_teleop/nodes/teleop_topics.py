@@ -21,8 +21,10 @@ from robosteer_rig.rig import Rig
 from robosteer_teleop.control.core import Target, TeleopCore
 from robosteer_teleop.control.frames import Alignment, Pose
 from robosteer_teleop.control.rotations import quaternion_from_matrix
+from robosteer_teleop.late_frames import LateFrames
 from robosteer_teleop.nodes.recorder_link import LATCHED
-from robosteer_teleop.nodes.teleop_parameters import CARTESIAN, TeleopParameters
+from robosteer_teleop.nodes.teleop_parameters import TeleopParameters
+from robosteer_teleop.output import CARTESIAN
 from robosteer_teleop.protocol import Buttons
 from robosteer_teleop.server import LinkEvent, ReceivedFrame
 from robosteer_teleop.teleop_record import SESSION_TOPIC, STATUS_TOPIC
@@ -47,6 +49,7 @@ class TeleopTopics:
             parameters: of the node.
         """
         self._node, self._rig = node, rig
+        self._late = LateFrames()
         self._as_joint_state = str(rig.action.command_type) == JOINT_STATE_TYPE
         kind = JointState if self._as_joint_state else Float64MultiArray
         self._command = node.create_publisher(kind, rig.action.command_topic, 10)
@@ -105,13 +108,22 @@ class TeleopTopics:
         self._joy.publish(joy)
 
     def event(self, event: LinkEvent) -> None:
-        """An event of the link, on the console."""
+        """An event of the link, on the console; of late frames the first and, by `every_second`, the last only."""
         logger = self._node.get_logger()
+        if (line := self._late.hear(event)) is not None:
+            if line:
+                logger.warning(line)
+            return
         text = f"{event.kind} {json.dumps(event.detail, default=str)}"
         if event.fault:
             logger.warning(text)
         else:
             logger.debug(text)
+
+    def every_second(self, now_s: float) -> None:
+        """Say that frames come in time again, once they do."""
+        if line := self._late.poll(now_s):
+            self._node.get_logger().info(line)
 
     def status(self, status: dict[str, Any]) -> None:
         """The core's state."""

@@ -51,7 +51,7 @@ class OperatorLink:
         try:
             frame = self.gate.check(data, now)
         except OutOfOrderError as error:
-            self._board.emit(LinkEventKind.BAD_FRAME, now, reason=str(error))
+            self._board.emit(LinkEventKind.BAD_FRAME, now, reason=str(error), out_of_order=self.gate.out_of_order)
             return
         self._notice_gap(now)
         self._last_s = now
