@@ -44,5 +44,6 @@ setup(
         "robosteer.commands": ["sim-preview = robosteer_sim.preview:main"],
         "robosteer.environments": ["cell = robosteer_sim.environment:make"],
         "robosteer.scene_checks": ["cell = robosteer_sim.layout:check_scene"],
+        "robosteer.task_digests": ["cell = robosteer_sim.task_files:own_digest"],
     },
 )

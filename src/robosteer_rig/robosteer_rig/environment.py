@@ -2,7 +2,8 @@
 
 Packages announce environments in the entry-point group `robosteer.environments`; each entry is a callable
 `(rig: Rig) -> Environment`. Under the same name in `robosteer.scene_checks` there may be a callable `(scene: Scene)`
-that raises `RobosteerError` for a scene that the environment would refuse, without building anything.
+that raises `RobosteerError` for a scene that the environment would refuse, without building anything, and in
+`robosteer.task_digests` a callable `(task: str) -> str | None`: the digest of what the user has said about a task.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 ENTRY_POINT_GROUP = "robosteer.environments"
 SCENE_CHECK_GROUP = "robosteer.scene_checks"
+TASK_DIGEST_GROUP = "robosteer.task_digests"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,6 +142,17 @@ def check_scenes(name: str, scenes: Iterable[Scene]) -> None:
         check = entry.load()
         for scene in scenes:
             check(scene)
+
+
+def task_digest(name: str, task: str) -> str | None:
+    """What tells tasks of one name apart in the environment `name`; None for a task of the environment's own.
+
+    Raises:
+        RobosteerError: for an unknown environment.
+    """
+    _announced(name)
+    found = [entry.load()(task) for entry in entry_points(group=TASK_DIGEST_GROUP, name=name)]
+    return found[0] if found else None
 
 
 def _announced(name: str) -> EntryPoint:

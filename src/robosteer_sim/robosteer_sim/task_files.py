@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import hashlib
+import json
 import os
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
@@ -171,6 +173,19 @@ def own_tasks() -> Mapping[str, TaskCard]:
         RobosteerError: for a file that is missing or wrong, or an instruction that occurs twice.
     """
     return _read(os.environ.get(VARIABLE, ""))
+
+
+def own_digest(prompt: str) -> str | None:
+    """Digest of a card of the user's own; None for a task of the cell's."""
+    card = own_tasks().get(prompt)
+    return None if card is None else card_digest(card)
+
+
+def card_digest(card: TaskCard) -> str:
+    """Digest of all that decides scenes and outcomes."""
+    content = dataclasses.asdict(card) | {"criterion": type(card.success).__name__}
+    del content["reset"]  # Words for people.
+    return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 @functools.lru_cache(maxsize=4)

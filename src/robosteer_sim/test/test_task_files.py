@@ -2,7 +2,8 @@
 
 Pins: a card that cannot be done, or looks fine and fails in the middle of a recording (an object that no expert can
 hold, a goal that finds no place beside some cells); a mistake in a file that is not one line with the field; a task
-that the launch checks know and the cell does not; a cube that counts as stacked while it is held, or beside the other.
+that the launch checks know and the cell does not; a cube that counts as stacked while it is held, or beside the other;
+two cards of one instruction that results cannot tell apart.
 """
 
 import itertools
@@ -14,14 +15,14 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from robosteer_rig.environment import Failure, Scene, check_scenes
+from robosteer_rig.environment import Failure, Scene, check_scenes, task_digest
 from robosteer_rig.errors import RobosteerError
 from robosteer_sim.judge import Judge
 from robosteer_sim.layout import PlacedObject
 from robosteer_sim.motion import Phase
 from robosteer_sim.physics import CellPhysics
 from robosteer_sim.rehearsal import rehearse
-from robosteer_sim.task_files import SUCCESS, VARIABLE, parse_task
+from robosteer_sim.task_files import SUCCESS, VARIABLE, card_digest, parse_task
 from robosteer_sim.tasks import task_card
 
 PAGE = Path(__file__).parents[3] / "docs/how-to/tasks.md"
@@ -141,6 +142,29 @@ def test_places_that_hold_no_task_and_instructions_that_occur_twice(place, tmp_p
         with pytest.raises(RobosteerError, match=f"ROBOSTEER_TASKS: found no task file at .*{nothing}"):
             task_card(task)
         assert task_card("pick up red cube").target == "red cube"
+
+
+def test_all_that_decides_a_task_tells_its_card_from_others(place):
+    """And the order of the fields, or words for people, do not."""
+
+    def digest(**fields):
+        return card_digest(parse_task(yaml.safe_dump(STACK | fields, sort_keys=False), "task"))
+
+    same = digest()
+    assert card_digest(parse_task(yaml.safe_dump(STACK, sort_keys=True), "task")) == same
+    assert digest(reset="Put the blue one anywhere.") == same
+    changes = [
+        {"target": "blue block"},
+        {"goal": "green cube"},
+        {"tolerances": {"hold_s": 0.6}},
+        {"goal_distance_m": [0.17, 0.32]},
+        {"time_limit_s": 21},
+        {"success": "lifted", "goal": None},
+        {"success": "lifted", "goal": None, "distractors": ["red cube"]},
+    ]
+    assert len({same, *(digest(**change) for change in changes)}) == 1 + len(changes)
+    assert task_digest("cell", place()) == same
+    assert task_digest("cell", "pick up red cube") is None
 
 
 words = st.text(max_size=12)

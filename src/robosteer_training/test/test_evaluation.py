@@ -1,7 +1,8 @@
 """Pins: an outcome that depends on the number of workers, a resumed evaluation that tries scenes twice or joins the
 trials of two policies, a placement that counts as several because it was tried under several variations, Ctrl-C or
 SIGTERM that loses trials, a worker whose refusal ends as a traceback, a line cut short by a crash that spoils the next
-one, films of the wrong trials, and policies compared on different scenes.
+one, films of the wrong trials, policies compared on different scenes, and trials of one instruction whose task cards
+differ.
 """
 
 import dataclasses
@@ -28,7 +29,7 @@ from robosteer_training.commands.evaluate import Arguments, result_text
 from robosteer_training.commands.evaluate import main as evaluate_main
 from robosteer_training.commands.evaluate_compare import main as compare_main
 from robosteer_training.evaluation.comparison import compare
-from robosteer_training.evaluation.evaluate import EvaluateSettings, evaluate
+from robosteer_training.evaluation.evaluate import EvaluateSettings, evaluate, identity
 from robosteer_training.evaluation.films import save_film
 from robosteer_training.evaluation.journal import Journal
 from robosteer_training.evaluation.motion import MotionMeter
@@ -36,7 +37,7 @@ from robosteer_training.evaluation.overview import overview
 from robosteer_training.evaluation.result import Evaluation
 from robosteer_training.evaluation.rollout import Manner, Trial, flow_noise, run_trial
 from robosteer_training.evaluation.scenes import FIRST_SEED, GRID_CELLS, grid_cells, make_scenes, spread_cells
-from robosteer_training.evaluation.workers import Job, run_in_processes
+from robosteer_training.evaluation.workers import Job, Worker, run_in_processes
 
 PACKAGES = Path(__file__).parents[2]
 RIG = PACKAGES / "robosteer_bringup" / "config" / "rigs" / "sim_panda.yaml"
@@ -244,6 +245,48 @@ def test_what_a_worker_refuses_at_its_start_is_told_as_it_is(tmp_path):
     job = Job(str(policy), RIG.read_text(), "cell", Manner(3, 0.4))
     with pytest.raises(RobosteerError, match="norm_stats: found none, expected state and actions"):
         list(run_in_processes(job, [Scene(TASK, 3, 0)], jobs=1))
+
+
+CARD = """
+schema: robosteer.task/1
+prompt: lift blue block
+target: blue block
+success: lifted
+tolerances: {{height_m: {height}}}
+"""
+
+
+def test_trials_of_another_task_card_are_not_mixed_with_these(tmp_path, monkeypatch):
+    """Cards of one instruction may ask for different things. What was kept before cards were told is the cell's own."""
+
+    def give_card(height):
+        (tmp_path / f"{height}.yaml").write_text(CARD.format(height=height))
+        monkeypatch.setenv("ROBOSTEER_TASKS", str(tmp_path / f"{height}.yaml"))
+
+    give_card(0.05)
+    settings, rig, out = EvaluateSettings(manner=Manner(3, 0.1), num_steps=1), load_rig(RIG), tmp_path / "r.json"
+    worker = Worker(Job(str(NANO), RIG.read_text(), "cell", settings.manner, settings.num_steps))
+    own, shipped = worker.run(Scene("lift blue block", 3, 0)), worker.run(Scene(TASK, 3, 0))
+    first = Evaluation("policy", *identity(NANO, rig, settings), (own, shipped))
+    first.save(out)
+    assert [len(trial.get("card", "")) for trial in json.loads(out.read_text())["results"]] == [64, 0]
+    assert Evaluation.load(out) == first
+    scenes = [own.scene, shipped.scene]
+    assert evaluate(NANO, rig, scenes, settings, out=out, resume=True).trials == (own, shipped)
+    assert evaluate(NANO, rig, scenes[1:], settings, out=out, resume=True).trials == (own, shipped)
+
+    give_card(0.08)
+    refused = "task card of 'lift blue block': found {} in .*r.json, expected [0-9a-f]{{12}}; give another --out"
+    with pytest.raises(RobosteerError, match=refused.format(own.card[:12])):
+        evaluate(NANO, rig, scenes, settings, out=out, resume=True)
+    assert evaluate(NANO, rig, scenes[1:], settings, out=out, resume=True).trials == (own, shipped)
+    before = dataclasses.replace(first, trials=(dataclasses.replace(own, card=None), shipped))
+    before.save(out)
+    with pytest.raises(RobosteerError, match=refused.format("none of the user's")):
+        evaluate(NANO, rig, scenes, settings, out=out, resume=True)
+    assert evaluate(NANO, rig, scenes[1:], settings, out=out, resume=True).trials == before.trials
+    with pytest.raises(RobosteerError, match=f"compare: task card of 'lift blue block': found {own.card[:12]} in b"):
+        compare({"a": before, "b": first})
 
 
 def test_policies_are_compared_in_pairs(tmp_path, capsys):

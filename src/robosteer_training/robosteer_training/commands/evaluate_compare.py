@@ -13,7 +13,7 @@ import tyro
 class Arguments:
     """Compare results of `robosteer evaluate` trial by trial: difference with interval, exact McNemar test.
 
-    Results of other scenes, rigs or time limits are refused.
+    Results of other scenes, task cards, rigs or time limits are refused.
     """
 
     results: Annotated[tuple[Path, ...], tyro.conf.Positional]

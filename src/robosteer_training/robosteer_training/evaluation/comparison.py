@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from robosteer_rig.errors import RobosteerError
-from robosteer_training.evaluation.result import Evaluation
+from robosteer_training.evaluation.result import Evaluation, card_name
 from robosteer_training.evaluation.statistics import describe_rate, holm, mcnemar_exact, paired_bootstrap
 
 SCHEMA = "robosteer.comparison/1"
@@ -70,6 +70,11 @@ def require_same_scenes(first: tuple[str, Evaluation], second: tuple[str, Evalua
                     f"compare: {field} of trial {number}: found {right[field]!r} in {other}, expected {value!r} as in "
                     f"{name}; evaluate both on the same tasks, cells and seeds"
                 )
+        if x.card != y.card:
+            raise RobosteerError(
+                f"compare: task card of {x.scene.task!r}: found {card_name(y.card)} in {other}, expected "
+                f"{card_name(x.card)} as in {name}; evaluate both with one card"
+            )
 
 
 def compare(evaluations: Mapping[str, Evaluation], *, samples: int = 10_000, seed: int = 0) -> list[Difference]:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from robosteer_rig.environment import Scene, check_scenes
+from robosteer_rig.environment import Scene, check_scenes, task_digest
 from robosteer_rig.errors import RobosteerError
 from robosteer_rig.rig import Rig
 from robosteer_training.evaluation.journal import Journal
-from robosteer_training.evaluation.result import Evaluation
+from robosteer_training.evaluation.result import Evaluation, card_name
 from robosteer_training.evaluation.rollout import Manner, Trial
 from robosteer_training.evaluation.workers import Job, run_in_processes
 
@@ -76,12 +76,16 @@ def evaluate(
         The trials by task, variation, seed and cell; with `resume` also those that only an earlier run asked for.
 
     Raises:
-        RobosteerError: a scene that the environment does not know, a checkpoint that does not fit; see also `Journal`.
+        RobosteerError: a scene that the environment does not know, a checkpoint that does not fit, trials of another
+            task card; see also `Journal`.
     """
     check_scenes(settings.environment, scenes)
+    cards = {task: task_digest(settings.environment, task) for task in {scene.task for scene in scenes}}
     conditions, policy = identity(checkpoint, rig, settings)
     journal = None if out is None else Journal(out, {**conditions, **policy}, resume=resume)
     known = dict(journal.known) if journal else {}
+    for trial in known.values():
+        _check_card(trial, cards, f"the trials kept for {out}")
     missing = [scene for scene in scenes if scene not in known]
     job = Job(
         str(checkpoint),
@@ -97,6 +101,7 @@ def evaluate(
         contextlib.closing(_run(job, missing, settings)) as trials,
     ):
         for trial in trials:
+            _check_card(trial, cards, "a worker")
             now = time.monotonic()
             spent, last = now - last, now
             seconds += spent
@@ -111,6 +116,16 @@ def evaluate(
         result.save(out)
         journal.close()
     return result
+
+
+def _check_card(trial: Trial, cards: Mapping[str, str | None], where: str) -> None:
+    """Refuse a trial of a task that another card describes."""
+    task = trial.scene.task
+    if task in cards and trial.card != cards[task]:
+        raise RobosteerError(
+            f"evaluate: task card of {task!r}: found {card_name(trial.card)} in {where}, expected "
+            f"{card_name(cards[task])}; give another --out, or the card that was used"
+        )
 
 
 def _run(job: Job, scenes: Sequence[Scene], settings: EvaluateSettings) -> Generator[Trial, None, None]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 from robosteer_rig.environment import Scene
 from robosteer_rig.errors import RobosteerError
 from robosteer_training.evaluation.lines import append_line, read_lines
-from robosteer_training.evaluation.result import Evaluation, trial_from_json
+from robosteer_training.evaluation.result import Evaluation, trial_from_json, trial_to_json
 from robosteer_training.evaluation.rollout import Trial
 
 SCHEMA = "robosteer.evaluation_journal/1"
@@ -67,7 +66,7 @@ class Journal:
         """
         self.known[trial.scene] = trial
         self.seconds += seconds
-        append_line(self.path, {"trial": dataclasses.asdict(trial), "seconds": seconds})
+        append_line(self.path, {"trial": trial_to_json(trial), "seconds": seconds})
 
     def close(self) -> None:
         """The result file is written: the journal has served."""

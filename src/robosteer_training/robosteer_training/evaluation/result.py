@@ -79,7 +79,7 @@ class Evaluation:
             "seconds": self.seconds,
             "conditions": dict(self.conditions),
             "policy": dict(self.policy),
-            "results": [dataclasses.asdict(t) for t in self.trials],
+            "results": [trial_to_json(t) for t in self.trials],
         }
 
     @classmethod
@@ -124,8 +124,21 @@ class Evaluation:
             ) from error
 
 
+def card_name(card: str | None) -> str:
+    """A task card's digest for people; results of before cards were told have none."""
+    return "none of the user's" if card is None else card[:12]
+
+
+def trial_to_json(trial: Trial) -> dict[str, Any]:
+    """Plain JSON; a card is told only where there is one of the user's own, so that older releases read the rest."""
+    data = dataclasses.asdict(trial)
+    if trial.card is None:
+        del data["card"]
+    return data
+
+
 def trial_from_json(data: Mapping[str, Any]) -> Trial:
-    """Inverse of `dataclasses.asdict`."""
+    """Inverse of `trial_to_json`."""
     motion = None if data["motion"] is None else Motion(**data["motion"])
     return Trial(**{**data, "scene": Scene(**data["scene"]), "motion": motion})
 

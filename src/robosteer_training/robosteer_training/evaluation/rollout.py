@@ -38,6 +38,7 @@ class Trial:
         failure: why it failed, in one word; None for a success.
         motion: how the policy moved; None where nobody measured it.
         film: file of the film, if there is one.
+        card: digest of the task card, if it is the user's own (`robosteer_rig.environment.task_digest`).
     """
 
     scene: Scene
@@ -46,6 +47,7 @@ class Trial:
     failure: str | None = None
     motion: Motion | None = None
     film: str | None = None
+    card: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,7 +12,7 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from robosteer_rig.environment import Scene, make_environment
+from robosteer_rig.environment import Scene, make_environment, task_digest
 from robosteer_rig.errors import RobosteerError
 from robosteer_rig.rig import parse_rig
 from robosteer_training.evaluation.films import film_name, save_film
@@ -95,6 +95,8 @@ class Worker:
             frames=frames,
             cancelled=self._cancelled,
         )
+        # As this worker sees it: another machine of a cluster may have another card.
+        trial = dataclasses.replace(trial, card=task_digest(self._job.environment, scene.task))
         if frames is None or self._job.films is None or trial.success:
             return trial
         path = Path(self._job.films) / film_name(scene, trial.failure or "")
