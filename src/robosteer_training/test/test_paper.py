@@ -1,7 +1,8 @@
 """Pins: a number of the paper that no line of ours stands beside, a table that is made anew every time, a long run that
 shows nothing until its end, demonstrations on the placements of the evaluation, pages without what differs, p-values
 of a dozen lines as if each were the only one, and trials that are lost with the place where a policy lay, or taken for
-those of another policy that lies there now, or made twice by two tables at once.
+those of another policy that lies there now, made twice by two tables at once, or
+made again by another release.
 """
 
 import dataclasses
@@ -12,6 +13,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -27,7 +29,8 @@ from robosteer_training.evaluation.result import Evaluation
 from robosteer_training.evaluation.rollout import Trial
 from robosteer_training.evaluation.scenes import make_scenes
 from robosteer_training.finetune.recipes import RECIPES
-from robosteer_training.paper import numbers, tables
+from robosteer_training.nano.config import nano_config
+from robosteer_training.paper import numbers, store, tables
 from robosteer_training.paper.lab import Lab
 from robosteer_training.paper.result import Cell, Result
 from robosteer_training.paper.run import EXPERIMENTS, run
@@ -98,10 +101,37 @@ def test_chosen_lines_keep_the_one_that_they_are_compared_with(arguments):
         only(table, ("steering*", "Q*"))
 
 
+def test_things_that_a_long_run_has_made_are_found_again(tmp_path, monkeypatch):
+    """The names were made by an earlier release; another one would begin again what took hours."""
+    lab = Lab(Arguments(("table1",), Path("base"), RIG, tmp_path).settings())
+    monkeypatch.setattr(store, "_made", lambda record: {"seconds": 0.0, "whole": True})
+    monkeypatch.setattr(lab, "source", lambda tasks, demos: SimpleNamespace(key="source"))
+    rig, base = SimpleNamespace(digest=lambda: "rig"), SimpleNamespace(config=nano_config())
+    vars(lab).update(rig=rig, base=base, base_digest="base")
+    task, policy = "pick up red cube", Path("policy")
+    lab._identities[policy] = ({"environment": "cell"}, {"digest": "policy"})
+    selection = lab.selection("knn", [task], 20)
+    assert [
+        lab.dataset([task], 20).name,
+        selection.name,
+        lab.policy("steering", [task], 20, [selection]).parent.name,
+        lab.policy("lora", [task], 20, steps=80).parent.name,
+        lab.evaluation_file(policy, task).name,
+        lab.evaluation_file(policy, task, "lighting").name,
+    ] == [
+        "c99f1568a0d5cea2",
+        "802f97c97b3d3702.heads.json",
+        "5c6d28e007b59b97",
+        "0e969bb387b8a938",
+        "18cef44ac9173445.json",
+        "dc161029f689885e.json",
+    ]
+
+
 def test_wide_recipes_have_a_learning_rate_of_their_own(arguments, monkeypatch):
     lab, rates = Lab(arguments.settings()), {}
     monkeypatch.setattr(lab, "dataset", lambda tasks, demos: Path("demonstrations"))
-    monkeypatch.setattr(lab, "_once", lambda kind, key, make: Path(str(rates.setdefault(key[2], key[4]["peak_lr"]))))
+    monkeypatch.setattr(lab, "once", lambda kind, key, make: Path(str(rates.setdefault(key[2], key[4]["peak_lr"]))))
     for recipe in RECIPES:
         lab.policy(recipe, ["lift"], 1)
     sparse = {"steering", "paper-text", "q-only", "q+mlp", "no-heads"}
@@ -125,7 +155,7 @@ def test_what_two_processes_want_one_of_them_makes(arguments):
 
     def want(console):
         # Each opens the lock anew, as another process does.
-        return Lab(arguments.settings(), console)._once("thing", ["key"], make)
+        return Lab(arguments.settings(), console).once("thing", ["key"], make)
 
     with ThreadPoolExecutor() as pool:
         first = pool.submit(want, None)
@@ -272,7 +302,7 @@ def test_several_trainings_are_told_one_by_one_and_widen_the_interval():
 def test_the_first_training_is_that_of_a_table_with_one(arguments, monkeypatch):
     lab, seeds = Lab(dataclasses.replace(arguments, trainings=3).settings()), []
     monkeypatch.setattr(lab, "dataset", lambda tasks, demos: Path("demonstrations"))
-    monkeypatch.setattr(lab, "_once", lambda kind, key, make: seeds.append(key[4]) or Path(str(len(seeds))))
+    monkeypatch.setattr(lab, "once", lambda kind, key, make: seeds.append(key[4]) or Path(str(len(seeds))))
     monkeypatch.setattr(lab, "success", lambda policy, *condition: policy)
     line = Line("lora", lambda task: lab.policy("lora", [task], 1))
     assert len(tried(lab, line, "lift", ("lift", ""))) == 3

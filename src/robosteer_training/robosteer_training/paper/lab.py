@@ -1,12 +1,9 @@
-"""What experiments are made of: datasets, caches, selections, policies, success; each is made once and kept."""
+"""What experiments are made of: datasets, caches, selections, policies, success."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,6 +12,7 @@ from rich.console import Console
 
 from robosteer_model.checkpoint import Checkpoint, load_checkpoint
 from robosteer_model.digest import params_digest
+from robosteer_rig.environment import task_digest
 from robosteer_rig.rig import Rig, load_rig
 from robosteer_training.commands.progress import progress
 from robosteer_training.dataset import load_dataset
@@ -22,7 +20,7 @@ from robosteer_training.evaluation.evaluate import EvaluateSettings, evaluate, i
 from robosteer_training.evaluation.result import Evaluation
 from robosteer_training.evaluation.rollout import Manner
 from robosteer_training.evaluation.scenes import make_scenes, spread_cells
-from robosteer_training.files import alone, json_digest, write_json
+from robosteer_training.files import alone, json_digest
 from robosteer_training.finetune.recipes import recipe_by_name
 from robosteer_training.finetune.settings import TrainSettings
 from robosteer_training.frames import model_frames
@@ -32,6 +30,7 @@ from robosteer_training.heads.selection import dead_heads
 from robosteer_training.heads.source import Source
 from robosteer_training.paper.numbers import HEADS, TASKS, TOTAL, UNSEEN
 from robosteer_training.paper.selecting import choose
+from robosteer_training.paper.store import Store
 from robosteer_training.scripted_dataset import make_dataset
 from robosteer_training.steer import SUMMARY_FILE, steer
 from robosteer_training.steer_settings import SteerSettings
@@ -92,8 +91,8 @@ class LabSettings:
     jobs: int = 2
 
 
-class Lab:
-    """Makes things and remembers what they cost.
+class Lab(Store):
+    """Makes what experiments need, each thing once.
 
     Attributes:
         settings: sizes.
@@ -101,10 +100,9 @@ class Lab:
     """
 
     def __init__(self, settings: LabSettings, console: Console | None = None) -> None:
+        super().__init__(settings.work, console or Console(stderr=True))
         self.settings = settings
         self.training_number = 0
-        self._console = console or Console(stderr=True)
-        self._spent: dict[str, float] = {}
         self._identities: dict[Path, tuple[dict[str, Any], dict[str, Any]]] = {}
 
     @cached_property
@@ -132,23 +130,18 @@ class Lab:
         dead = dead_heads(self.base.config) if self.settings.exclude_dead_heads else []
         return self.heads(TOTAL) - len(dead)
 
-    def take_costs(self) -> dict[str, float]:
-        """Seconds by kind of everything used since the last call, whenever it was made."""
-        spent, self._spent = self._spent, {}
-        return {kind: round(seconds, 1) for kind, seconds in spent.items()}
-
     def dataset(self, tasks: Sequence[str], demos: int) -> Path:
         """Scripted demonstrations."""
         s = self.settings
 
         def make(path: Path) -> None:
-            store = s.work / "episodes"
+            store = self.work / "episodes"
             with progress("demonstrations") as report:
                 make_dataset(
                     path, store, self.rig, tasks, demos, environment=s.environment, jobs=s.jobs, progress=report
                 )
 
-        return self._once("demonstrations", [list(tasks), demos, self.rig.digest(), s.environment], make)
+        return self.once("demonstrations", [list(tasks), demos, self.rig.digest(), s.environment], make)
 
     def cache(self, tasks: Sequence[str], demos: int) -> ActivationCache:
         """Head outputs at the paper's two token positions."""
@@ -169,7 +162,7 @@ class Lab:
                     progress=report,
                 )
 
-        return load_cache(self._once("activations", [self.base_digest, data.name], make))
+        return load_cache(self.once("activations", [self.base_digest, data.name], make))
 
     def source(self, tasks: Sequence[str], demos: int) -> Source:
         """The rows of a cache."""
@@ -201,7 +194,7 @@ class Lab:
                 choose(source, self.knn(m), method, rows=rows, run=run, path=path, progress=report).save(path)
 
         key = [source.key, method, m, only, s.exclude_dead_heads, s.run_frames, s.run_steps]
-        return self._once(f"selection ({method})", key, make, suffix=".heads.json")
+        return self.once(f"selection ({method})", key, make, suffix=".heads.json")
 
     def policy(
         self,
@@ -231,9 +224,9 @@ class Lab:
                 disjoint=disjoint,
                 training=training,
             )
-            steer(settings, resume=True, console=self._console)
+            steer(settings, resume=True, console=self.console)
 
-        return self._once("training", key, make) / "checkpoint"
+        return self.once("training", key, make) / "checkpoint"
 
     def _training(self, recipe: str, steps: int | None) -> TrainSettings:
         training, wide_peak_lr = self.settings.training, self.settings.wide_peak_lr
@@ -247,63 +240,22 @@ class Lab:
         s = self.settings
         scenes = make_scenes([task], spread_cells(s.cells), s.seeds, [variation])
         out = self.evaluation_file(policy, task, variation)
-        with alone(out, self._waiting("evaluation")):
+        with alone(out, self.waiting("evaluation")):
             found = evaluate(policy, self.rig, scenes, self._trials, out=out, resume=True)
-        self._spend("evaluation", found.seconds * len(scenes) / len(found.trials))
+        self.spend("evaluation", found.seconds * len(scenes) / len(found.trials))
         return found.only(scenes)
 
     def evaluation_file(self, policy: Path, task: str, variation: str = "") -> Path:
         """Where the trials of a policy are kept: by what it is, not by where it lies."""
         if policy not in self._identities:
             self._identities[policy] = identity(policy, self.rig, self._trials)
-        name = json_digest([*self._identities[policy], task, variation])[:16]
-        return self.settings.work / "evaluation" / f"{name}.json"
+        # A changed card of the user's own makes its own results; a task of the environment's has none.
+        card = task_digest(self.settings.environment, task)
+        key = [*self._identities[policy], task, variation]
+        name = json_digest(key if card is None else [*key, card])[:16]
+        return self.work / "evaluation" / f"{name}.json"
 
     @property
     def _trials(self) -> EvaluateSettings:
         s = self.settings
         return EvaluateSettings(s.environment, Manner(s.execute_steps, s.time_limit_s), s.num_steps, s.jobs)
-
-    @contextmanager
-    def timed(self, kind: str) -> Iterator[None]:
-        """Count the time of the block among the costs."""
-        start = time.monotonic()
-        yield
-        self._spend(kind, time.monotonic() - start)
-
-    def _spend(self, kind: str, seconds: float) -> None:
-        self._spent[kind] = self._spent.get(kind, 0.0) + seconds
-
-    def _once(self, kind: str, key: Any, make: Callable[[Path], None], suffix: str = "") -> Path:
-        """Make a file or directory, or find it; the time of all sessions is kept beside it.
-
-        Args:
-            kind: what it is.
-            key: what decides its content, as JSON.
-            make: makes it at the path; it goes on by itself where it was interrupted.
-            suffix: of the path.
-        """
-        path = self.settings.work / kind.split(" ")[0] / (json_digest(key)[:16] + suffix)
-        record = path.with_name(path.name + ".made")
-        if not _made(record)["whole"]:
-            with alone(path, self._waiting(kind)):
-                if not (known := _made(record))["whole"]:
-                    self._make(lambda: make(path), record, key, known["seconds"])
-        self._spend(kind, _made(record)["seconds"])
-        return path
-
-    def _make(self, make: Callable[[], None], record: Path, key: Any, spent: float) -> None:
-        start, whole = time.monotonic(), False
-        try:
-            make()
-            whole = True
-        finally:
-            write_json(record, {"key": key, "seconds": spent + time.monotonic() - start, "whole": whole})
-
-    def _waiting(self, kind: str) -> Callable[[], None]:
-        return lambda: self._console.print(f"waiting for another process that makes the same ({kind})", markup=False)
-
-
-def _made(record: Path) -> dict[str, Any]:
-    """What is known of something that is made once."""
-    return json.loads(record.read_text()) if record.exists() else {"seconds": 0.0, "whole": False}
