@@ -86,7 +86,7 @@ class Arguments:
     jobs: int = 2
     """Worker processes."""
     quick: bool = False
-    """See that it works: 2 demonstrations, 2 cells, 1 seed, 4 steps, trials of a second. The numbers mean nothing."""
+    """See that it works: 2 demonstrations, 2 cells, 1 seed, 4 steps, trials of 0.6 s. The numbers mean nothing."""
 
     def settings(self) -> LabSettings:
         """Sizes."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import platform
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import jax
 from robosteer_training.files import write_bytes, write_json
 
 SCHEMA = "robosteer.paper/1"
-_COSTS = (
+_COSTS_ARE = (
     "Wall time of everything that a cell needs, over all sessions, on a machine that may have had other work. Cells "
     "share what they have in common; a demonstration counts in the first dataset that it was made for."
 )
@@ -126,7 +126,7 @@ class Result:
         if any(cell.failures for cell in self.cells):
             lines += ["", "## Why trials failed", "", *_table(self.cells, _failures)]
         if any(cell.seconds for cell in self.cells):
-            lines += ["", "## Compute time, s", "", _COSTS, "", *_table(self.cells, _costs)]
+            lines += ["", "## Compute time, s", "", _COSTS_ARE, "", *_table(self.cells, _costs)]
         return "\n".join(lines) + "\n"
 
 
@@ -138,7 +138,7 @@ def _costs(cell: Cell) -> str:
     return ", ".join(f"{kind} {seconds:.0f}" for kind, seconds in cell.seconds.items()) or "–"
 
 
-def _table(cells: Sequence[Cell], show: Any) -> list[str]:
+def _table(cells: Sequence[Cell], show: Callable[[Cell], str]) -> list[str]:
     rows, columns = (list(dict.fromkeys(getattr(cell, name) for cell in cells)) for name in ("row", "column"))
     shown = {(cell.row, cell.column): show(cell) for cell in cells}
     lines = ["| | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]

@@ -47,12 +47,12 @@ class Experiment:
 
 
 _SUCCESS = "Success in per cent; the paper's is π0.5's, one trial in each of 40 cells."
-_FIRST_TASK = "The paper does not say which two other tasks are meant; ours are the second task and the unseen one."
+_OTHER_TASKS = "The paper does not say which two other tasks are meant; ours are the second task and the unseen one."
 
 EXPERIMENTS: dict[str, Experiment] = {
     "table1": Experiment("Table 1: zero-shot, LoRA and steering on every task", _SUCCESS, table=tables.table1),
     "table2": Experiment(
-        "Table 2: other tasks and changed conditions", _SUCCESS, table=tables.table2, notes=(_FIRST_TASK,), tasks=2
+        "Table 2: other tasks and changed conditions", _SUCCESS, table=tables.table2, notes=(_OTHER_TASKS,), tasks=2
     ),
     "table3": Experiment(
         "Table 3: how heads are chosen, and which parts of them are trained",

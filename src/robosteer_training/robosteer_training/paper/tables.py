@@ -93,26 +93,27 @@ def figure3(lab: Lab) -> Table:
     all_steps = lab.settings.training.steps
     lines = []
     for recipe in ("lora", "steering"):
-        paper = {_name(recipe, 20): 62.5 if recipe == "lora" else 72.5}
+        row = "LoRA" if recipe == "lora" else recipe
+        paper = {_name(recipe, numbers.DEMOS): _table1_first(row)}
         for demos in numbers.DEMONSTRATIONS:
             lines.append(_line(_name(recipe, demos), partial(_adapted, lab, recipe, demos, all_steps), paper))
         for steps in sorted({max(1, all_steps * i // 5) for i in (1, 2, 3, 4)}):
             make = partial(_adapted, lab, recipe, lab.settings.demos, steps)
             lines.append(_line(f"{recipe}, {steps} of {all_steps} steps", make))
-    return Table(_columns(lab), lines, _name("lora", 20))
+    return Table(_columns(lab), lines, _name("lora", numbers.DEMOS))
 
 
 def figure5(lab: Lab) -> Table:
     """More heads, beside zero-shot and LoRA."""
     demos = lab.settings.demos
     lines = [
-        _line("zero-shot", lambda _: lab.settings.base, {"zero-shot": 10.0}),
-        _line("LoRA", lambda task: lab.policy("lora", [task], demos), {"LoRA": 62.5}),
+        _line("zero-shot", lambda _: lab.settings.base, {"zero-shot": _table1_first("zero-shot")}),
+        _line("LoRA", lambda task: lab.policy("lora", [task], demos), {"LoRA": _table1_first("LoRA")}),
     ]
     counts = {lab.heads(paper_heads): paper_heads for paper_heads in numbers.HEAD_COUNTS}
     for m, paper_heads in counts.items():
         every = paper_heads == numbers.TOTAL
-        name = f"{m} heads" if not every else f"all {m} heads"
+        name = f"all {lab.candidates()} heads" if every else f"{m} heads"
         make = partial(_with_heads, lab, demos, None if every else m)
         value = numbers.FIGURE5.get(paper_heads)
         lines.append(_line(name, make, {} if value is None else {name: value}))
@@ -137,6 +138,11 @@ def _adapted(lab: Lab, recipe: str, demos: int, steps: int, task: str) -> Path:
 
 def _name(recipe: str, demos: int) -> str:
     return f"{recipe}, {demos} demonstrations"
+
+
+def _table1_first(row: str) -> float:
+    """π0.5's number in the first column of Table 1."""
+    return numbers.SUCCESS[row]["pi05"][0]
 
 
 def _three(row: str) -> dict[str, float]:
