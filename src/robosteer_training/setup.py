@@ -59,6 +59,7 @@ setup(
     entry_points={
         "console_scripts": ["steer = robosteer_training.commands.steer:console"],
         "robosteer.commands": [
+            "atlas = robosteer_training.commands.atlas:main",
             "convert = robosteer_training.commands.convert:main",
             "dataset = robosteer_training.commands.dataset:main",
             "evaluate = robosteer_training.commands.evaluate:main",

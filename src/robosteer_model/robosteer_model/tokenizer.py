@@ -80,6 +80,10 @@ class SentencePiece:
         """Number of pieces."""
         return int(self._processor.vocab_size())
 
+    def piece(self, token: int) -> str:
+        """A token as its model writes it: "▁" stands for a space before."""
+        return str(self._processor.id_to_piece(token))
+
     def encode(self, text: str, *, bos: bool = False, eos: bool = False) -> list[int]:
         """Token ids of a text, optionally with BOS before and EOS after."""
         ids = [int(i) for i in self._processor.encode(text)]

@@ -1,0 +1,1 @@
+"""Value vectors of PaliGemma's FFNs, read in the vocabulary."""
