@@ -83,7 +83,7 @@ def table6(lab: Lab, result: Result) -> None:
     result.figures["table6.svg"] = votes_figure(splits[0])
     result.data["splits"] = splits
     top, chance = (next(c.ours or 0.0 for c in result.cells if c.row == row) for row in ("top", "random"))
-    result.findings.append(f"Top heads vote {top - chance:+.2f} points better than random ones.")
+    result.findings.append(f"Top heads vote {top - chance:+.2f} points against random ones.")
 
 
 def table7(lab: Lab, result: Result) -> None:
