@@ -20,6 +20,9 @@ RIG = str(SOURCE / "robosteer_bringup/config/rigs/sim_panda.yaml")
 HIDDEN = ("evaluate compare", "evaluate guide")
 """Commands inside commands that the usage line does not list."""
 INPUTS = """
+atlas build --base {} --out new
+atlas search --atlas {} --words x
+atlas show --atlas {} --vectors 0.0
 bag info {}
 bag recover {}
 bag label {} success
@@ -86,6 +89,7 @@ NO_INPUT = {
 }
 """Commands that read no path of the user's."""
 OUTPUTS = """
+atlas build --base NANO --out {}
 demo --out {}
 deploy sim:=true checkpoint:=NANO record:=true out:={}
 evaluate --checkpoint NANO --rig RIG --films {}

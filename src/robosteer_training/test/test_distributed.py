@@ -24,6 +24,10 @@ def start(fsdp, directory, *joined, devices=1):
     flags = f"--xla_backend_optimization_level=0 --xla_force_host_platform_device_count={devices}"
     environment = os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
     command = [sys.executable, str(CASE), str(fsdp), str(directory), *map(str, joined)]
+    if joined:
+        # One core per process: on CPUs XLA starts collectives that do not depend on each other in any order, and two
+        # processes that disagree read each other's data ("collective mismatch"). GPUs queue them.
+        command = ["taskset", "-c", str(joined[-1] % os.cpu_count()), *command]
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
 
 

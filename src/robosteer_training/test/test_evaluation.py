@@ -34,7 +34,7 @@ from robosteer_training.evaluation.films import save_film
 from robosteer_training.evaluation.journal import Journal
 from robosteer_training.evaluation.motion import MotionMeter
 from robosteer_training.evaluation.overview import overview
-from robosteer_training.evaluation.result import Evaluation
+from robosteer_training.evaluation.result import Evaluation, trial_to_json
 from robosteer_training.evaluation.rollout import Manner, Trial, flow_noise, run_trial
 from robosteer_training.evaluation.scenes import FIRST_SEED, GRID_CELLS, grid_cells, make_scenes, spread_cells
 from robosteer_training.evaluation.workers import Job, Worker, run_in_processes
@@ -378,9 +378,8 @@ def test_interrupted_and_resumed_gives_the_same_trials_for_any_number_of_workers
     settings = EvaluateSettings(manner=Manner(3, 0.6), num_steps=2, jobs=1, films=films)
     scenes = make_scenes([TASK], spread_cells(6), [0])
     resumed = evaluate(NANO, load_rig(RIG), scenes, settings, out=out, resume=True)
-    assert [dataclasses.asdict(t) for t in resumed.trials if dataclasses.asdict(t) in kept] == sorted(
-        kept, key=lambda t: t["scene"]["grid_cell"]
-    )
+    told = [trial_to_json(t) for t in resumed.trials]
+    assert [t for t in told if t in kept] == sorted(kept, key=lambda t: t["scene"]["grid_cell"])
     anew = evaluate(NANO, load_rig(RIG), scenes, dataclasses.replace(settings, jobs=2))
     assert anew.trials == resumed.trials
     assert len({t.motion for t in anew.trials}) > 1
