@@ -17,6 +17,7 @@ from robosteer_policy.guard.proof import Requirement
 from robosteer_policy.nodes.guard_interlocks import plain_value
 from robosteer_policy.nodes.qos import LATCHED
 from robosteer_rig.messages import json_object
+from robosteer_rig.nodes.claims import NAMELESS
 from robosteer_rig.rig import Rig
 
 ANSWER_S = 2.0
@@ -40,11 +41,12 @@ def look(rig: Rig, needs: Sequence[Requirement], seconds: float) -> GraphFacts:
         _spin(executor, seconds, lambda: bool(guard and policy))
         found = {(need.node, need.parameter): _read(node, executor, need) for need in needs}
         topic = rig.arm.command_topic
-        writers = tuple(sorted(info.node_name for info in node.get_publishers_info_by_topic(topic)))
+        # A publisher is known before the name of its node is: the guard's own must not pass for a stranger's.
+        _spin(executor, ANSWER_S, lambda: NAMELESS not in _writers(node, topic))
         facts = GraphFacts(
             guard[-1] if guard else None,
             policy[-1] if policy else None,
-            writers,
+            _writers(node, topic),
             node.count_subscribers(topic),
             found,
         )
@@ -53,6 +55,10 @@ def look(rig: Rig, needs: Sequence[Requirement], seconds: float) -> GraphFacts:
         return facts
     finally:
         rclpy.shutdown(context=context)
+
+
+def _writers(node: Node, topic: str) -> tuple[str, ...]:
+    return tuple(sorted(info.node_name for info in node.get_publishers_info_by_topic(topic)))
 
 
 def _latest(node: Node, topic: str) -> list[dict[str, Any]]:
