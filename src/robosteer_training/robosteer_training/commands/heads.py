@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated, Any, Literal, Union
-
-import tyro
+from typing import Any, Literal
 
 from robosteer_rig.errors import RobosteerError
-from robosteer_rig.places import require_writable
 from robosteer_training.commands import heads_analysis, heads_pictures, heads_select
-from robosteer_training.commands.heads_common import Command
 from robosteer_training.commands.progress import progress
+from robosteer_training.commands.subcommands import Command, run_subcommand
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -107,16 +104,4 @@ COMMANDS: dict[str, type[Command]] = {
 
 def main(argv: list[str]) -> int:
     """Entry point of `robosteer heads`."""
-    kinds = tuple(Annotated[kind, tyro.conf.subcommand(name)] for name, kind in COMMANDS.items())
-    union: Any = Union[kinds]  # noqa: UP007 (made at run time)
-    chosen: Command = tyro.cli(union, args=argv, prog="robosteer heads")
-    if (out := getattr(chosen, "out", None)) is not None:
-        require_writable(out, "--out")
-    text, data = chosen.run()
-    if chosen.json:
-        import json
-
-        print(json.dumps(data))
-    else:
-        print(text)
-    return 0
+    return run_subcommand("robosteer heads", COMMANDS, argv)

@@ -8,13 +8,13 @@ from typing import Any, Literal
 
 from robosteer_rig.errors import RobosteerError
 from robosteer_training.commands.heads_common import (
-    Command,
     ReadsCache,
     ReadsSelection,
     names_of,
     open_source,
 )
 from robosteer_training.commands.progress import progress
+from robosteer_training.commands.subcommands import Command
 from robosteer_training.heads.results import save_analysis
 
 Result = tuple[str, dict[str, Any]]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import abc
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from robosteer_rig.errors import RobosteerError
+from robosteer_training.commands.subcommands import Command
 
 if TYPE_CHECKING:
     from robosteer_training.heads.select import KnnSettings
@@ -18,18 +18,6 @@ if TYPE_CHECKING:
 DEFAULT_K = 20
 Stream = Literal["suffix", "prefix"]
 Token = Literal["first", "last", "mean"]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Command(abc.ABC):
-    """A subcommand."""
-
-    json: bool = False
-    """Print the result as JSON."""
-
-    @abc.abstractmethod
-    def run(self) -> tuple[str, dict[str, Any]]:
-        """Do it; returns text for people and data for machines."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from robosteer_rig.errors import RobosteerError
-from robosteer_training.commands.heads_common import Command, ReadsSelection
+from robosteer_training.commands.heads_common import ReadsSelection
 from robosteer_training.commands.progress import progress
+from robosteer_training.commands.subcommands import Command
 
 if TYPE_CHECKING:
     from robosteer_training.heads.selection import HeadSelection
